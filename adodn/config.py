@@ -1,0 +1,231 @@
+"""What an experiment computes, as frozen dataclasses. Where and how it runs is in `settings.py` and never here.
+
+    config = recipes.get("adodn_300w")
+    config.fingerprint()          # the same on every machine, changed by anything that changes the result
+    ExperimentConfig.from_json(config.to_json()) == config
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from adodn.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The network. Defaults are ADODN as its paper has it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    protocol: str = "68"
+    """Landmark protocol of the output."""
+    backbone: Literal["resnet18"] = "resnet18"
+    input_px: Annotated[int, Field(ge=32, multiple_of=32)] = 224
+    """Side of the square input."""
+    geometry: Literal["outer_product", "row_column", "none"] = "outer_product"
+    """Geometry-aware module: ADODN's channel-wise outer product (Eq. 1), ODN's row/column product, or left out."""
+    occlusion: Literal["attentive_dropout", "none"] = "attentive_dropout"
+    """Attentive dropout module, or none: the residual unit stays plain."""
+    low_rank: bool = True
+    """Low-rank module (Eq. 5); without it the fully connected layer reads the features directly."""
+    reduction: Count = 8
+    """r: the modules' width is C / r."""
+    rank_width: Count = 256
+    """k: columns of the low-rank matrix M. The paper does not give it."""
+    grid: Count = 4
+    """Side to which the joined feature maps are down-sampled before they are flattened. The paper does not give it."""
+    drop_probability: Fraction = 0.5
+    """p: how often the drop mask is taken instead of the importance map (Eq. 3)."""
+    drop_threshold: NonNegative = 0.8
+    """τ_d: positions whose attention lies above it are dropped. The paper searches it and does not name its value."""
+    threshold_mode: Literal["relative", "absolute"] = "relative"
+    """`relative`: τ_d is a fraction of each sample's largest attention, so it does not depend on the scale of the
+    features; `absolute`: the paper's formula to the letter."""
+    switch: Literal["step", "sample"] = "step"
+    """One draw for a whole training step, as the paper says, or one for each sample."""
+    drop_warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    """Epochs in which the importance map is always taken; the paper warms up without saying how long."""
+    batch_norm_faces: Count = 16
+    """Faces over which one batch norm takes its statistics in training. It divides the global batch, so that the
+    result does not depend on how many workers share that batch."""
+    initial_weights: str | None = None
+    """sha256 of a `state_dict` the trunk starts from; None: random."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Weights of the terms of Eq. 6. Defaults are the paper's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    nuclear_norm: NonNegative = 1e-6
+    """β, on the nuclear norm of M."""
+    response_l1: NonNegative = 1e-6
+    """η′, on the response map P′."""
+    importance_l1: NonNegative = 1e-6
+    """η″, on the importance map P″."""
+    low_rank_decay: NonNegative = 1e-5
+    """γ, on the squared Frobenius norm of M."""
+    convolution_decay: NonNegative = 1e-5
+    """α, on the squared Frobenius norm of the convolutions."""
+    head_decay: NonNegative = 1e-5
+    """λ, on the squared Frobenius norm of the fully connected layer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentConfig:
+    """Random changes to a training face. Defaults are the ADODN paper's; those that it does not give say so."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 30.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Scale is drawn from 1 - scale … 1 + scale."""
+    translation: Fraction = 0.1
+    """Shift in each axis, as a fraction of the crop's side."""
+    flip_probability: Fraction = 0.5
+    brightness: Fraction = 0.3
+    """The paper jitters light and colour without saying how much; so for the next two."""
+    contrast: Fraction = 0.3
+    saturation: Fraction = 0.3
+    patch_probability: Fraction = 0.0
+    """How often a coloured rectangle covers part of the face. Not in the paper."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which faces are seen, and how they are cropped."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    dataset: str = ""
+    """Digest of the dataset's manifest; filled in when the experiment meets its data."""
+    crop_scale: Positive = 1.3
+    """Side of the crop, as a multiple of the larger side of the face box."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Optimiser, schedule, length and arithmetic."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    epochs: Count = 200
+    """At most; early stopping usually ends sooner."""
+    global_batch: Count = 32
+    """Faces a step, over all workers together."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    learning_rate: Positive = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate climbs linearly from 0."""
+    schedule: Literal["plateau", "one_cycle"] = "plateau"
+    """`plateau` is the paper's; `one_cycle` climbs and anneals over `epochs`."""
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    plateau_patience: Count = 15
+    """Epochs without gain before the learning rate drops; the paper does not give it."""
+    early_stop_patience: Count = 50
+    """Epochs without gain before training ends."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` runs convolutions under autocast; losses and the low-rank module stay in fp32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentConfig:
+    """Everything that decides what an experiment computes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    """For people; not part of the fingerprint."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        faces, batch = self.model.batch_norm_faces, self.train.global_batch
+        if batch % faces:
+            raise ConfigError(
+                f"model.batch_norm_faces must divide train.global_batch, got {faces} and {batch}; choose a divisor of {batch}"
+            )
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> "ExperimentConfig":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: If a key is unknown, or a value is outside its range.
+        """
+        return _validated(json.loads(text))
+
+    def with_fields(self, changes: dict[str, object]) -> "ExperimentConfig":
+        """A copy with dotted fields replaced, e.g. `{"train.epochs": 3}`.
+
+        Raises:
+            ConfigError: If a field does not exist, or a value is outside its range.
+        """
+        tree = asdict(self)
+        for path, value in changes.items():
+            *parents, leaf = path.split(".")
+            node = tree
+            for parent in parents:
+                node = node.get(parent, {}) if isinstance(node, dict) else {}
+            if not isinstance(node, dict) or leaf not in node:
+                raise ConfigError(f"config has no field {path!r}")
+            node[leaf] = value
+        return _validated(tree)
+
+    def on_dataset(self, digest: str) -> "ExperimentConfig":
+        """This experiment on the dataset whose manifest has that digest."""
+        return replace(self, data=replace(self.data, dataset=digest))
+
+    def fingerprint(self) -> str:
+        """12 hex digits over all that decides the result."""
+        return hashlib.sha256(replace(self, name="").to_json().encode()).hexdigest()[:12]
+
+    @property
+    def run_name(self) -> str:
+        """The name of this experiment's run: never a timestamp, so that a restarted run finds itself."""
+        return f"{self.name}-{self.fingerprint()}"
+
+
+def local_batch(config: ExperimentConfig, num_workers: int) -> int:
+    """Faces that each of `num_workers` takes of a global batch.
+
+    Raises:
+        ConfigError: If the batch cannot be shared so that the result stays the same.
+    """
+    batch, faces = config.train.global_batch, config.model.batch_norm_faces
+    groups = batch // faces
+    if num_workers < 1 or groups % num_workers:
+        fits = ", ".join(str(n) for n in range(1, groups + 1) if groups % n == 0)
+        raise ConfigError(
+            f"train.global_batch {batch} in groups of model.batch_norm_faces {faces} cannot be shared by {num_workers} "
+            f"workers; use {fits} workers, or another batch_norm_faces"
+        )
+    return batch // num_workers
+
+
+def _validated(tree: object) -> ExperimentConfig:
+    try:
+        return TypeAdapter(ExperimentConfig).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"config field {where}: {first['msg']}, got {first['input']!r}") from None

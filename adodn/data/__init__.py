@@ -1,0 +1,1 @@
+"""From faces to shards on S3, and from shards to batches."""

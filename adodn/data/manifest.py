@@ -1,0 +1,150 @@
+"""What a sharded dataset promises: its manifest, and the record beside each image.
+
+    s3://BUCKET/datasets/NAME/VERSION/manifest.json     written last, so that its existence means the dataset is whole
+    s3://BUCKET/datasets/NAME/VERSION/train-000000.tar  members <key>.jpg and <key>.json
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, ClassVar, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from adodn.errors import ManifestError, ShardError
+
+SCHEMA_VERSION = 1
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_SHARD_NAME = r"^[a-z0-9][a-z0-9_-]*-[0-9]{6}\.tar$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+Pixel = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePolicy:
+    """How stored images were cut from the originals. Part of the dataset's identity."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    margin: Annotated[float, Field(ge=1)] = 2.0
+    """Side of the stored square, as a multiple of the larger side of the face box."""
+    max_px: Annotated[int, Field(ge=32)] = 384
+    """Stored images are shrunk to at most this side; never enlarged."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Of images that had to be encoded again; others keep their bytes."""
+    box: str = "landmarks"
+    """Which box the crop is made around: `landmarks` (tight around them) or `dataset`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardEntry:
+    """One tar of the dataset."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: Annotated[str, Field(pattern=_SHARD_NAME)]
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    samples: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The whole of a sharded dataset."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: Annotated[str, Field(pattern=_NAME)]
+    version: Annotated[str, Field(pattern=_NAME)]
+    protocol: str
+    image_policy: ImagePolicy
+    splits: dict[str, tuple[ShardEntry, ...]]
+    """Split → its shards in order. A face's index in a split is its place in this order."""
+    subsets: dict[str, int] = field(default_factory=dict)
+    """Subset of the test split → number of faces."""
+    split_rule: str = ""
+    """How train and val were parted, in words."""
+    problems: tuple[str, ...] = ()
+    """What the raw dataset lacked."""
+
+    def num_samples(self, split: str) -> int:
+        """Faces in a split; 0 for one that does not exist."""
+        return sum(shard.samples for shard in self.splits.get(split, ()))
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical manifest: the identity of the dataset, its every byte included."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str) -> "Manifest":
+        """Read a manifest.
+
+        Args:
+            text: The file's content.
+            where: Its address, for messages.
+
+        Raises:
+            ManifestError: If it is not a manifest, is newer than this code, or names a shard twice.
+        """
+        manifest = _parse(Manifest, text, where, ManifestError)
+        if manifest.schema_version != SCHEMA_VERSION:
+            raise ManifestError(
+                f"{where}: schema_version is {manifest.schema_version}, this adodn reads {SCHEMA_VERSION}; shard again or update"
+            )
+        names = [shard.name for shards in manifest.splits.values() for shard in shards]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ManifestError(f"{where}: shards named twice: {', '.join(twice)}")
+        return manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaceRecord:
+    """What `<key>.json` holds, in pixels of the stored image (0, 0 = centre of its top-left pixel)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    key: Annotated[str, Field(pattern=_NAME)]
+    landmarks: tuple[Pixel, ...]
+    visible: tuple[bool, ...]
+    box: tuple[float, float, float, float]
+    stored_to_image: tuple[float, float, float]
+    """scale, x, y: image pixel = scale · (stored pixel + 0.5) + (x, y) - 0.5."""
+    subsets: tuple[str, ...] = ()
+    group: str = ""
+    image_sha256: str = ""
+    """Of the original image file: the way back to the source."""
+    attributes: dict[str, str | float | bool] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str) -> "FaceRecord":
+        """Read a record.
+
+        Raises:
+            ShardError: If it is not one.
+        """
+        return _parse(FaceRecord, text, where, ShardError)
+
+
+_T = TypeVar("_T")
+
+
+def _parse(kind: type[_T], text: str | bytes, where: str, error: type[ManifestError] | type[ShardError]) -> _T:
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        field_name = ".".join(str(part) for part in first["loc"]) or "(top)"
+        raise error(f"{where}: not a {kind.__name__}: {field_name}: {first['msg']}") from None

@@ -1,0 +1,66 @@
+"""Every error that adodn raises on purpose.
+
+    AdodnError
+    ├── DataError                  something is wrong with data that was given to us
+    │   ├── AnnotationError        a raw annotation or image cannot be read (path, line)
+    │   ├── ManifestError          a manifest is missing, broken, or disagrees with its shards
+    │   └── ShardError             the bytes of a shard are not those that its manifest names
+    ├── StorageError               the object store refused, or could not be reached
+    ├── ConfigError                a recipe, config or parameter is unknown or not allowed
+    ├── CheckpointError            a checkpoint or model file does not fit, or is damaged
+    ├── TrainingDivergedError      the loss is not finite
+    ├── TrackingError              the MLflow server refused, or could not be reached
+    ├── PromotionRefusedError      a model may not take an alias
+    └── StackError                 the local services could not be started or stopped
+
+A message says what, the rule, the value, where, and the way out, in one sentence or two. Programming errors inside the
+library stay `ValueError`, `TypeError` and `AssertionError`.
+"""
+
+
+class AdodnError(Exception):
+    """Base of all errors that a user can cause and can mend."""
+
+
+class DataError(AdodnError):
+    """Something is wrong with data that was given to us."""
+
+
+class AnnotationError(DataError):
+    """A raw annotation or image cannot be read; the message names file and line."""
+
+
+class ManifestError(DataError):
+    """A manifest is missing, broken, newer than this code, or disagrees with its shards."""
+
+
+class ShardError(DataError):
+    """The bytes of a shard are not those that its manifest names."""
+
+
+class StorageError(AdodnError):
+    """The object store refused, or could not be reached."""
+
+
+class ConfigError(AdodnError):
+    """A recipe, config or parameter is unknown or not allowed."""
+
+
+class CheckpointError(AdodnError):
+    """A checkpoint or model file does not fit, or is damaged."""
+
+
+class TrainingDivergedError(AdodnError):
+    """The loss is not finite; nothing was updated with it."""
+
+
+class TrackingError(AdodnError):
+    """The MLflow server refused, or could not be reached."""
+
+
+class PromotionRefusedError(AdodnError):
+    """A model may not take an alias; the message says which rule stood against it."""
+
+
+class StackError(AdodnError):
+    """The local services could not be started or stopped."""

@@ -1,0 +1,58 @@
+"""Where things are: endpoints, buckets, credentials, caches. Nothing here changes what an experiment computes.
+
+Read from the environment (`ADODN_…`), else from `$ADODN_HOME/stack.env`, which `adodn up` writes.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def home() -> Path:
+    """The folder that holds all local state: `$ADODN_HOME`, else `~/.adodn`."""
+    return Path(os.environ.get("ADODN_HOME") or Path.home() / ".adodn").expanduser().resolve()
+
+
+class Settings(BaseSettings):
+    """Endpoints and credentials. Secrets never show in a repr or a log."""
+
+    model_config = SettingsConfigDict(env_prefix="ADODN_", extra="ignore")
+
+    s3_endpoint_url: str = "http://127.0.0.1:8333"
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_region: str = "us-east-1"
+    bucket: str = "adodn"
+    """Holds `datasets/` and `runs/`."""
+    mlflow_tracking_uri: str = "http://127.0.0.1:5500"
+    prefect_api_url: str = "http://127.0.0.1:4200/api"
+    ray_dashboard_url: str = "http://127.0.0.1:8265"
+    """Also the address of Ray's job server."""
+    ray_auth_token: SecretStr = SecretStr("")
+    cache_dir: Path = Path("~/.cache/adodn")
+    """Verified copies of shards."""
+    cache_max_bytes: int = 50_000_000_000
+
+    @property
+    def datasets_uri(self) -> str:
+        """Where sharded datasets live."""
+        return f"s3://{self.bucket}/datasets"
+
+    @property
+    def runs_uri(self) -> str:
+        """Where checkpoints live."""
+        return f"s3://{self.bucket}/runs"
+
+
+def stack_env_path() -> Path:
+    """The 0600 file with endpoints and credentials of the local stack."""
+    return home() / "stack.env"
+
+
+@cache
+def get() -> Settings:
+    """The settings of this process, read once."""
+    return Settings(_env_file=stack_env_path())  # type: ignore[call-arg]
