@@ -1,0 +1,153 @@
+"""Writes a dataset to S3 as WebDataset shards and a manifest. Reading faces back is the loader's work.
+
+    uri, manifest = shard_dataset(datasets.open("300w", root), store, settings.get().datasets_uri, ImagePolicy())
+    manifest = read_manifest(store, uri)
+
+A shard is an object of its own and never overwritten; the manifest is written last. So a run that was cut leaves no
+dataset behind, and the next one goes on where it ended.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from adodn.data.crop import stored_face
+from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
+from adodn.data.plan import PlannedShard, Progress, ShardPlan, plan
+from adodn.data.store import S3Store
+from adodn.data.tarballs import build_tar
+from adodn.errors import ManifestError, StorageError
+from adodn.samples import Dataset
+
+MANIFEST = "manifest.json"
+
+
+def shard_dataset(
+    dataset: Dataset, store: S3Store, base_uri: str, policy: ImagePolicy, *, progress: Progress | None = None
+) -> tuple[str, Manifest]:
+    """Write a dataset to `base_uri/NAME/VERSION/`; does nothing for what is already there.
+
+    Args:
+        dataset: The raw dataset.
+        store: Where to write.
+        base_uri: Folder of all datasets, e.g. `s3://adodn/datasets`.
+        policy: How images are stored.
+        progress: Told of every face read and every face written.
+
+    Returns:
+        The manifest's address, and the manifest.
+
+    Raises:
+        AnnotationError: If a face cannot be read or stored; then no manifest is written.
+        ManifestError: If this version is already published and differs.
+        StorageError: If the store refuses.
+    """
+    shard_plan = plan(dataset, policy, progress=progress)
+    folder = version_uri(base_uri, shard_plan)
+    entries: dict[str, ShardEntry] = {}
+    done = 0
+    for shard in shard_plan.shards:
+        entries[shard.name] = publish_shard(dataset, store, folder, shard, policy)
+        done += len(shard.refs)
+        if progress:
+            progress("write", done, shard_plan.num_samples)
+    return publish_manifest(store, folder, shard_plan, entries)
+
+
+def version_uri(base_uri: str, shard_plan: ShardPlan) -> str:
+    """The folder of a planned dataset version."""
+    return f"{base_uri.rstrip('/')}/{shard_plan.dataset}/{shard_plan.version}"
+
+
+def find_shard(store: S3Store, folder: str, shard: PlannedShard) -> ShardEntry | None:
+    """The planned shard as it lies in the store, or None.
+
+    Raises:
+        StorageError: If another object has its address.
+    """
+    uri = f"{folder}/{shard.name}"
+    found = store.head(uri)
+    if found is None:
+        return None
+    if found.metadata.get("plan") != shard.digest or "sha256" not in found.metadata:
+        raise StorageError(f"{uri}: is not the shard that was planned there; delete it, then shard again")
+    return ShardEntry(name=shard.name, bytes=found.bytes, sha256=found.metadata["sha256"], samples=len(shard.refs))
+
+
+def publish_shard(
+    dataset: Dataset, store: S3Store, folder: str, shard: PlannedShard, policy: ImagePolicy
+) -> ShardEntry:
+    """Build one shard and put it in the store, unless it is there.
+
+    Raises:
+        AnnotationError: If a face cannot be read or stored.
+        StorageError: If the store refuses, or does not hold afterwards what was written.
+    """
+    found = find_shard(store, folder, shard)
+    if found is not None:
+        return found
+    data = build_shard(dataset, shard, policy)
+    entry = ShardEntry(
+        name=shard.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=len(shard.refs)
+    )
+    uri = f"{folder}/{shard.name}"
+    store.put(uri, data, if_absent=True, metadata={"plan": shard.digest, "sha256": entry.sha256})
+    if find_shard(store, folder, shard) != entry:
+        raise StorageError(f"{uri}: the store does not hold the {entry.bytes} bytes that were written; shard again")
+    return entry
+
+
+def build_shard(dataset: Dataset, shard: PlannedShard, policy: ImagePolicy) -> bytes:
+    """The tar of one shard: `<key>.jpg`, then `<key>.json`, in the order of the keys."""
+    members: list[tuple[str, bytes]] = []
+    for ref in shard.refs:
+        jpeg, record = stored_face(dataset.read(ref), policy)
+        members += [(f"{ref.key}.jpg", jpeg), (f"{ref.key}.json", record.to_json().encode())]
+    return build_tar(members)
+
+
+def publish_manifest(
+    store: S3Store, folder: str, shard_plan: ShardPlan, entries: Mapping[str, ShardEntry]
+) -> tuple[str, Manifest]:
+    """Write the manifest, by which the dataset becomes visible; fine if it is there and equal.
+
+    Returns:
+        The manifest's address, and the manifest.
+
+    Raises:
+        ManifestError: If another manifest is there.
+    """
+    manifest = Manifest(
+        dataset=shard_plan.dataset,
+        version=shard_plan.version,
+        protocol=shard_plan.protocol,
+        image_policy=shard_plan.policy,
+        splits={split: tuple(entries[s.name] for s in shards) for split, shards in shard_plan.splits.items()},
+        subsets=shard_plan.subsets,
+        split_rule=shard_plan.split_rule,
+        problems=shard_plan.problems,
+    )
+    uri = f"{folder}/{MANIFEST}"
+    if not store.put(uri, manifest.to_json().encode(), if_absent=True):
+        published = read_manifest(store, uri)
+        if published.digest != manifest.digest:
+            raise ManifestError(
+                f"{uri}: is published with digest {published.digest[:12]} and never changes, "
+                f"but its shards now give {manifest.digest[:12]}; restore the shards it names"
+            )
+    return uri, manifest
+
+
+def read_manifest(store: S3Store, uri: str) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        store: Where it lies.
+        uri: Its address, or that of its folder.
+
+    Raises:
+        ManifestError: If there is none, or it is not one.
+    """
+    address = uri if uri.endswith(f"/{MANIFEST}") else f"{uri.rstrip('/')}/{MANIFEST}"
+    if not store.exists(address):
+        raise ManifestError(f"{address}: no manifest here, so no whole dataset; shard it first, or correct the address")
+    return Manifest.from_json(store.get(address), where=address)
