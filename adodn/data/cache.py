@@ -1,0 +1,238 @@
+"""Verified copies of shards on this machine, content-addressed, shared by all its processes.
+
+Knows bytes and digests only; what a face is, `loader.py` knows. A file is trusted by a process once its sha256 has been
+checked there, and as long as its size and modification time stay the same. The time of last use is kept as access time.
+
+    cache = ShardCache(Path("~/.cache/adodn").expanduser(), max_bytes=50_000_000_000)
+    shard = cache.open(entry, uri="s3://bucket/datasets/300w/1/train-000000.tar", source=store)
+    image, record = shard.read(0)
+"""
+
+import errno
+import hashlib
+import io
+import logging
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock
+
+from adodn.data.manifest import ShardEntry
+from adodn.data.tarindex import FaceSpans, Span, index_tar
+from adodn.errors import ConfigError, ShardError
+
+_LOG = logging.getLogger(__name__)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class ShardSource(Protocol):
+    """Where shards come from. Called from several threads at once."""
+
+    def get(self, uri: str) -> bytes:
+        """The whole object at that address.
+
+        Raises:
+            StorageError: If it does not exist, or the store does not answer.
+        """
+        ...
+
+
+class CachedShard:
+    """One verified shard, open for random reads from any thread.
+
+    A file that is deleted meanwhile stays readable until this object is gone.
+
+    Raises:
+        ShardError: If the tar is not what its manifest promises.
+    """
+
+    def __init__(self, content: "int | bytes", *, uri: str, num_samples: int) -> None:
+        self.uri = uri
+        self._content = content
+        if isinstance(content, int):
+            weakref.finalize(self, os.close, content)
+        self._stamp = self._now()
+        with _handle(content) as handle:
+            self.faces: list[FaceSpans] = index_tar(handle, where=uri, num_samples=num_samples)
+
+    def unchanged(self) -> bool:
+        """Whether the file is still the one that was verified, by size and modification time."""
+        return self._now() == self._stamp
+
+    def read(self, position: int) -> tuple[bytes, bytes]:
+        """The encoded image and the JSON record of the face at that place in the tar."""
+        face = self.faces[position]
+        return self._span(face.image), self._span(face.record)
+
+    def _span(self, span: Span) -> bytes:
+        if isinstance(self._content, bytes):
+            return self._content[span.offset : span.offset + span.size]
+        return os.pread(self._content, span.size, span.offset)
+
+    def _now(self) -> tuple[int, int]:
+        if isinstance(self._content, bytes):
+            return len(self._content), 0
+        stat = os.fstat(self._content)
+        return stat.st_size, stat.st_mtime_ns
+
+
+class ShardCache:
+    """A folder of verified shards, bounded in size.
+
+    Files least recently used go first, but never those that this process has open: the bound is exceeded rather than a
+    running epoch disturbed.
+
+    Args:
+        root: The folder; made when missing.
+        max_bytes: Size that the folder is kept below.
+
+    Raises:
+        ConfigError: If the folder cannot be made.
+    """
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root.expanduser()
+        self._max_bytes = max_bytes
+        self._open: dict[str, CachedShard] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise ConfigError(f"cache folder {str(root)!r} cannot be made ({cause}); set ADODN_CACHE_DIR") from cause
+
+    def open(self, entry: ShardEntry, *, uri: str, source: ShardSource) -> CachedShard:
+        """A verified shard, from this machine where possible, else from its source.
+
+        Args:
+            entry: The shard, as the manifest names it.
+            uri: Where it lies in the source.
+            source: Asked only when the shard is not here, or damaged here.
+
+        Raises:
+            ShardError: If the source holds other bytes than the manifest names, or the tar is not well-formed.
+            StorageError: If the source does not answer.
+            ConfigError: If the folder cannot be written.
+        """
+        shard = self._open.get(entry.sha256)
+        if shard is not None and shard.unchanged():
+            return shard
+        with self._locks.setdefault(entry.sha256, threading.Lock()):
+            shard = self._open.get(entry.sha256)
+            if shard is None or not shard.unchanged():
+                shard = CachedShard(self._content(entry, uri, source), uri=uri, num_samples=entry.samples)
+                self._open[entry.sha256] = shard
+        return shard
+
+    def is_open(self, entry: ShardEntry) -> bool:
+        """Whether this process holds the shard already."""
+        return entry.sha256 in self._open
+
+    def path(self, entry: ShardEntry) -> Path:
+        """Where the shard lies when it is here."""
+        return self._root / entry.sha256[:2] / f"{entry.sha256}.tar"
+
+    def _content(self, entry: ShardEntry, uri: str, source: ShardSource) -> int | bytes:
+        here = self._verified(entry)
+        if here is not None:
+            return here
+        path = self.path(entry)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                here = self._verified(entry)
+                return here if here is not None else self._store(entry, _download(entry, uri, source))
+        except PermissionError as cause:
+            raise ConfigError(f"cache folder {str(self._root)!r} cannot be written; set ADODN_CACHE_DIR") from cause
+
+    def _verified(self, entry: ShardEntry) -> int | None:
+        path = self.path(entry)
+        try:
+            content = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        with _handle(content) as handle:
+            whole = os.fstat(content).st_size == entry.bytes and (
+                hashlib.file_digest(handle, "sha256").hexdigest() == entry.sha256
+            )
+        if whole:
+            os.utime(content, ns=(time.time_ns(), os.fstat(content).st_mtime_ns))
+            return content
+        os.close(content)
+        _LOG.warning("%s is damaged; fetching it again", path)
+        return None
+
+    def _store(self, entry: ShardEntry, data: bytes) -> int | bytes:
+        self._evict(self._max_bytes - entry.bytes)
+        for last_try in (False, True):
+            try:
+                return _write(self.path(entry), data)
+            except OSError as cause:
+                if cause.errno not in _NO_ROOM:
+                    raise
+                if not last_try:
+                    self._evict(0)
+        _LOG.warning("no room for %s of %d bytes in %s; keeping it in memory", entry.name, entry.bytes, self._root)
+        return data
+
+    def _evict(self, target_bytes: int) -> None:
+        files = sorted(_stats(self._root), key=lambda pair: pair[1].st_atime_ns)
+        total = sum(stat.st_size for _, stat in files)
+        for path, stat in files:
+            if total <= target_bytes:
+                return
+            if path.stem not in self._open:
+                path.unlink(missing_ok=True)
+                total -= stat.st_size
+
+
+def _handle(content: int | bytes) -> io.BytesIO | io.BufferedReader:
+    # The descriptor is duplicated because closing the handle must not close it; readers use pread, so the offset that
+    # the two share does not matter.
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    handle = os.fdopen(os.dup(content), "rb")
+    handle.seek(0)
+    return handle
+
+
+def _stats(root: Path) -> list[tuple[Path, os.stat_result]]:
+    found = []
+    for path in root.glob("??/*.tar"):
+        try:
+            found.append((path, path.stat()))
+        except FileNotFoundError:
+            continue  # another process evicted it
+    return found
+
+
+def _download(entry: ShardEntry, uri: str, source: ShardSource) -> bytes:
+    found = ""
+    for _ in range(2):
+        data = source.get(uri)
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) == entry.bytes and digest == entry.sha256:
+            return data
+        found = f"{len(data)} bytes with sha256 {digest}"
+    raise ShardError(
+        f"{uri}: must be {entry.bytes} bytes with sha256 {entry.sha256}, found {found} in two downloads; "
+        "shard the dataset again"
+    )
+
+
+def _write(path: Path, data: bytes) -> int:
+    part = path.with_suffix(".part")
+    # Only the holder of the shard's lock comes here, so a part that exists was left by a process that died.
+    part.unlink(missing_ok=True)
+    try:
+        with part.open("xb") as handle:
+            handle.write(data)
+        content = os.open(part, os.O_RDONLY)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    return content

@@ -1,0 +1,215 @@
+"""From a stored face to the model's square: one composed affine, one warp, light and colour. Reads no files.
+
+All maps are affines `[2, 3]`, float64. The central one takes fractions of the crop to pixels of the stored image; the
+image is warped by it, the landmarks by its inverse, so that they cannot part.
+
+    chosen = draw_augmentation(config, sample_generator(seed, epoch, index))
+    affine = crop_affine(box, crop_scale=1.3, augmentation=chosen)
+    warp(image, affine, out)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from adodn.config import AugmentConfig
+from adodn.samples import Box
+
+Affine: TypeAlias = NDArray[np.float64]
+Image: TypeAlias = NDArray[np.uint8]
+
+# ITU-R BT.601, as JPEG has it.
+_LUMA = np.array([0.299, 0.587, 0.114])
+# Sides of a patch, as fractions of the crop: about an eye with its brow, up to half of the face.
+_PATCH_SIDES = (0.15, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patch:
+    """A coloured rectangle over part of the crop. All but the colour in fractions of its side."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """What is done to one face. The defaults do nothing.
+
+    Rotation, scale and shift act on the crop in this order, about its centre; the flip comes last.
+    """
+
+    rotation: float = 0.0
+    """Radians, from x to y: clockwise as seen."""
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    """In x and y, as fractions of the crop's side."""
+    flip: bool = False
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    patch: Patch | None = None
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one face in one epoch: the same whoever prepares it, and in whatever order."""
+    key = np.array([seed, epoch], dtype=np.uint64)
+    # The index is the counter's highest word, so that the streams of two faces never meet.
+    counter = np.array([0, 0, 0, index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def draw_augmentation(config: AugmentConfig, generator: np.random.Generator) -> Augmentation:
+    """Draw what is done to one face. Always takes as many numbers, so that one setting never shifts another's draws."""
+    draws: list[float] = generator.random(16).tolist()
+    rotation, scale, shift_x, shift_y, brightness, contrast, saturation = (2 * draw - 1 for draw in draws[:7])
+    return Augmentation(
+        rotation=math.radians(config.rotation_deg) * rotation,
+        scale=1 + config.scale * scale,
+        shift=(config.translation * shift_x, config.translation * shift_y),
+        flip=draws[7] < config.flip_probability,
+        brightness=1 + config.brightness * brightness,
+        contrast=1 + config.contrast * contrast,
+        saturation=1 + config.saturation * saturation,
+        patch=_patch(draws[9:16]) if draws[8] < config.patch_probability else None,
+    )
+
+
+def crop_affine(box: Box, *, crop_scale: float, augmentation: Augmentation) -> Affine:
+    """`[2, 3]`: fractions of the augmented crop to pixels of the stored image.
+
+    Forward, a point at u from the crop's centre goes to F(s·R·u + t); this is the way back.
+
+    Args:
+        box: Face box, pixels of the stored image.
+        crop_scale: Side of the crop, as a multiple of the box's larger side.
+        augmentation: What is done to the face.
+    """
+    x0, y0, x1, y1 = box
+    side = crop_scale * max(x1 - x0, y1 - y0)
+    zoom = side / augmentation.scale
+    cos, sin = zoom * math.cos(augmentation.rotation), zoom * math.sin(augmentation.rotation)
+    shift_x, shift_y = augmentation.shift
+    centre_x = (x0 + x1) / 2 - cos * shift_x - sin * shift_y
+    centre_y = (y0 + y1) / 2 + sin * shift_x - cos * shift_y
+    mirror = -1 if augmentation.flip else 1
+    (a, b), (c, d) = (mirror * cos, sin), (-mirror * sin, cos)
+    return np.array([[a, b, centre_x - (a + b) / 2], [c, d, centre_y - (c + d) / 2]])
+
+
+def invert(affine: Affine) -> Affine:
+    """`[2, 3]`: the way back."""
+    (a, b, x), (c, d, y) = affine.tolist()
+    determinant = a * d - b * c
+    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+    return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
+
+
+def move(points: NDArray[np.float64], affine: Affine) -> NDArray[np.float64]:
+    """`[..., 2]`: points under an affine."""
+    moved: NDArray[np.float64] = points @ affine[:, :2].T + affine[:, 2]
+    return moved
+
+
+def stored_to_image(affine: Affine, record_map: tuple[float, float, float]) -> Affine:
+    """`[2, 3]`: an affine into pixels of the stored image, led on to pixels of the original.
+
+    Args:
+        affine: Ends in pixels of the stored image.
+        record_map: `FaceRecord.stored_to_image`.
+    """
+    scale, x, y = record_map
+    onward = affine * scale
+    onward[:, 2] += (scale / 2 + x - 0.5, scale / 2 + y - 0.5)
+    return onward
+
+
+def warp(image: Image, affine: Affine, out: Image) -> None:
+    """Draw the crop.
+
+    Outside the stored image lies black: a mirrored border would show the model a second, unlabelled piece of face.
+    Shrinking by more than two first averages whole areas, because bilinear interpolation would skip pixels.
+
+    Args:
+        image: `[H, W, 3]`, the stored image.
+        affine: Fractions of the crop to pixels of the stored image.
+        out: `[S, S, 3]`, written.
+    """
+    input_px = len(out)
+    shrink = int(math.hypot(affine[0, 0], affine[1, 0]) / input_px)
+    if shrink >= 2:
+        image, affine = _shrunk(image, affine, shrink)
+    pixel_to_source = affine / input_px
+    pixel_to_source[:, 2] = affine[:, 2] + pixel_to_source[:, :2].sum(axis=1) / 2
+    cv2.warpAffine(
+        image,
+        pixel_to_source,
+        (input_px, input_px),
+        dst=out,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(0, 0, 0),
+    )
+
+
+def adjust_colours(image: Image, augmentation: Augmentation) -> None:
+    """Change brightness, contrast and saturation in place, by one colour matrix and one rounding.
+
+    Saturation blends with the pixel's luma, contrast with the image's mean luma, as torchvision has them.
+
+    Args:
+        image: `[S, S, 3]`, RGB.
+        augmentation: What is done to the face.
+    """
+    gain = augmentation.brightness * augmentation.contrast
+    mean = float(_LUMA @ cv2.mean(image)[:3])
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = gain * (1 - augmentation.saturation) * _LUMA + gain * augmentation.saturation * np.eye(3)
+    matrix[:, 3] = (1 - augmentation.contrast) * augmentation.brightness * mean
+    cv2.transform(image, matrix, dst=image)
+
+
+def cover(image: Image, landmarks: NDArray[np.float64], patch: Patch) -> NDArray[np.bool_]:
+    """Paint a patch in place.
+
+    Args:
+        image: `[S, S, 3]`.
+        landmarks: `[L, 2]`, fractions of the crop.
+        patch: What to paint.
+
+    Returns:
+        `[L]`, True for landmarks under it.
+    """
+    side = len(image)
+    x0, y0 = round(patch.x * side), round(patch.y * side)
+    x1, y1 = round((patch.x + patch.width) * side), round((patch.y + patch.height) * side)
+    image[y0:y1, x0:x1] = patch.colour
+    x, y = landmarks[:, 0] * side, landmarks[:, 1] * side
+    covered: NDArray[np.bool_] = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    return covered
+
+
+def _patch(draws: list[float]) -> Patch:
+    least, most = _PATCH_SIDES
+    width, height = (least + (most - least) * draw for draw in draws[:2])
+    red, green, blue = (int(256 * draw) for draw in draws[4:7])
+    return Patch(
+        x=draws[2] * (1 - width), y=draws[3] * (1 - height), width=width, height=height, colour=(red, green, blue)
+    )
+
+
+def _shrunk(image: Image, affine: Affine, shrink: int) -> tuple[Image, Affine]:
+    height, width = image.shape[:2]
+    size = (math.ceil(width / shrink), math.ceil(height / shrink))
+    small: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    ratio = np.array([[size[0] / width], [size[1] / height]])
+    moved = affine * ratio
+    moved[:, 2] += (ratio[:, 0] - 1) / 2
+    return small, moved
