@@ -69,6 +69,8 @@ class LossConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
+    regression: Literal["squared", "smooth_l1"] = "squared"
+    """Distance between landmarks: the paper's squared Frobenius norm, or smooth L1, which pulls harder on small errors."""
     nuclear_norm: NonNegative = 1e-6
     """β, on the nuclear norm of M."""
     response_l1: NonNegative = 1e-6

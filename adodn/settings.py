@@ -26,9 +26,11 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
     bucket: str = "adodn"
-    """Holds `datasets/` and `runs/`."""
+    """Holds `datasets/`, `runs/` and `weights/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
     prefect_api_url: str = "http://127.0.0.1:4200/api"
+    ray_address: str = ""
+    """Of the cluster's head, host:port; empty: the cluster whose job this is, or a local one."""
     ray_dashboard_url: str = "http://127.0.0.1:8265"
     """Also the address of Ray's job server."""
     ray_auth_token: SecretStr = SecretStr("")
@@ -45,6 +47,11 @@ class Settings(BaseSettings):
     def runs_uri(self) -> str:
         """Where checkpoints live."""
         return f"s3://{self.bucket}/runs"
+
+    @property
+    def weights_uri(self) -> str:
+        """Where weights to start from live, each under its sha256."""
+        return f"s3://{self.bucket}/weights"
 
 
 def stack_env_path() -> Path:

@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, ClassVar, TypeVar
 
@@ -100,7 +101,7 @@ class Manifest:
                 f"{where}: schema_version is {manifest.schema_version}, this adodn reads {SCHEMA_VERSION}; shard again or update"
             )
         names = [shard.name for shards in manifest.splits.values() for shard in shards]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
             raise ManifestError(f"{where}: shards named twice: {', '.join(twice)}")
         return manifest

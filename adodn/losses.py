@@ -1,0 +1,118 @@
+"""The losses of the papers, as pure functions.
+
+Shapes: B batch, L landmarks, H×W grid. Landmarks are fractions of the crop.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from adodn.config import LossConfig
+from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
+
+_SMOOTH_L1_BETA = 0.01
+"""Where smooth L1 turns from square to straight: 1 % of the crop."""
+
+
+def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean over faces of ‖Š - S‖²_F, the first term of Eq. 6. Both `[B, L, 2]`; a scalar comes back."""
+    return (predicted - target).square().sum(dim=(1, 2)).mean()
+
+
+def smooth_l1_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean over faces of the summed smooth L1 distance (Girshick, ICCV 2015, Eq. 3). Both `[B, L, 2]`."""
+    summed = torch.nn.functional.smooth_l1_loss(predicted, target, beta=_SMOOTH_L1_BETA, reduction="sum")
+    return summed / predicted.shape[0]
+
+
+def map_l1(response: Tensor) -> Tensor:
+    """Mean over faces of ‖P‖₁, P `[B, 1, H, W]` (Eqs. 4 and 6). Its subgradient at 0 is 0 (Eq. 9)."""
+    return response.abs().sum(dim=(1, 2, 3)).mean()
+
+
+def nuclear_norm(matrix: Tensor) -> Tensor:
+    """‖M‖_*, the sum of the singular values of a matrix `[d, k]`.
+
+    Its gradient is U_r V_rᵀ (ADODN Eq. 7), the subgradient of least norm: singular values that rounding cannot tell
+    from zero do not count, so it stays finite for rank-deficient and zero matrices. Both come from the eigenvectors of
+    the smaller Gram matrix, in double precision because squaring doubles the digits that are needed.
+
+    Returns:
+        A scalar of the matrix's dtype, at least fp32.
+    """
+    result: Tensor = _NuclearNorm.apply(matrix)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _NuclearNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        wide = matrix.shape[0] < matrix.shape[1]
+        tall = (matrix.mT if wide else matrix).double()
+        singular, right = singular_values(tall)
+        kept = singular > _rank_tolerance(matrix.dtype) * singular.amax()
+        inverse = torch.where(kept, singular, 1.0).reciprocal() * kept
+        polar = tall @ ((right * inverse) @ right.mT)  # U_r V_rᵀ
+        ctx.save_for_backward((polar.mT if wide else polar).to(matrix.dtype))
+        value_dtype = matrix.dtype if matrix.dtype in (torch.float32, torch.float64) else torch.float32
+        return singular.sum().to(value_dtype)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (polar,) = ctx.saved_tensors
+        return gradient.to(polar.dtype) * polar  # type: ignore[no-any-return]
+
+
+def singular_values(tall: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values `[k]`, ascending, and right singular vectors `[k, k]` in columns, of a matrix `[d, k]`, d ≥ k."""
+    eigenvalues, right = torch.linalg.eigh(tall.mT @ tall)
+    return eigenvalues.clamp(min=0).sqrt(), right
+
+
+def effective_rank(singular: Tensor) -> Tensor:
+    """exp of the entropy of the normalised singular values `[k]` (Roy & Vetterli, EUSIPCO 2007); 0 for a zero matrix."""
+    total = singular.sum()
+    if total == 0:
+        return torch.zeros_like(total)
+    return torch.special.entr(singular / total).sum().exp()
+
+
+def _rank_tolerance(dtype: torch.dtype) -> float:
+    """Below this fraction of the largest singular value, a stored matrix cannot hold one: it is rounding."""
+    return max(4 * torch.finfo(dtype).eps, 3e-8) if dtype != torch.float64 else 3e-8
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """Eq. 6 term by term, unweighted, each a scalar; weight decay is the optimiser's and not here."""
+
+    landmarks: Tensor
+    response_l1: Tensor
+    importance_l1: Tensor
+    nuclear_norm: Tensor
+
+    def total(self, weights: LossConfig) -> Tensor:
+        """The weighted sum that is minimised."""
+        return (
+            self.landmarks
+            + weights.response_l1 * self.response_l1
+            + weights.importance_l1 * self.importance_l1
+            + weights.nuclear_norm * self.nuclear_norm
+        )
+
+
+def loss_terms(prediction: Prediction, target: Tensor, model: OcclusionAdaptiveNet, weights: LossConfig) -> LossTerms:
+    """The terms of Eq. 6 for one batch; `target` is `[B, L, 2]`. Terms of modules that the model lacks are 0."""
+    error = squared_error if weights.regression == "squared" else smooth_l1_error
+    zero = prediction.landmarks.new_zeros(())
+    seen = prediction.attention
+    return LossTerms(
+        landmarks=error(prediction.landmarks, target),
+        response_l1=map_l1(seen.response) if seen else zero,
+        importance_l1=map_l1(seen.importance) if seen else zero,
+        nuclear_norm=nuclear_norm(model.low_rank_matrix) if model.low_rank_matrix is not None else zero,
+    )

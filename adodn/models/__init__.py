@@ -1,0 +1,36 @@
+"""Networks for one device. Distribution is applied from outside.
+
+    model = build(config.model)
+"""
+
+from functools import partial
+
+from adodn import protocols
+from adodn.config import ModelConfig
+from adodn.models.attentive_dropout import AttentiveDropout
+from adodn.models.batch_norm import VirtualBatchNorm2d
+from adodn.models.geometry import GeometryModule
+from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
+from adodn.models.resnet import ResNet18
+
+__all__ = ["OcclusionAdaptiveNet", "Prediction", "build"]
+
+
+def build(model: ModelConfig) -> OcclusionAdaptiveNet:
+    """The network of a config, its weights random.
+
+    Raises:
+        ConfigError: If the protocol is unknown.
+    """
+    norm = partial(VirtualBatchNorm2d, faces=model.batch_norm_faces)
+    channels = ResNet18.channels
+    return OcclusionAdaptiveNet(
+        trunk=ResNet18(norm),
+        geometry=None if model.geometry == "none" else GeometryModule(channels, model.reduction, model.geometry, norm),
+        dropout=None
+        if model.occlusion == "none"
+        else AttentiveDropout(channels, model.reduction, model.drop_threshold, model.threshold_mode, norm),
+        grid=model.grid,
+        num_landmarks=protocols.get(model.protocol).num_landmarks,
+        rank_width=model.rank_width if model.low_rank else None,
+    )

@@ -1,0 +1,94 @@
+"""The occlusion-adaptive network: trunk → geometry beside attentive dropout → low-rank regression (ADODN Fig. 2).
+
+With modules left out it is each row of the paper's ablation, down to BRNet, the plain trunk with a linear layer.
+
+Shapes: B batch, S input side, C = 512, H×W = S/32 × S/32, L landmarks.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from adodn.models.attentive_dropout import Attention, AttentiveDropout
+from adodn.models.geometry import GeometryModule
+from adodn.models.low_rank import LowRankHead
+from adodn.models.resnet import ResNet18
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the network says of a batch."""
+
+    landmarks: Tensor
+    """`[B, L, 2]`, float32, fractions of the crop."""
+    attention: Attention | None
+    """What the attentive dropout module saw; None without one."""
+
+
+class OcclusionAdaptiveNet(nn.Module):
+    """Regresses landmarks from crops; takes uint8 RGB as it comes and normalises it itself.
+
+    Args:
+        trunk: Gives Z and, by `last_unit`, pathway D.
+        geometry: The geometry-aware module, or None.
+        dropout: The attentive dropout module, or None.
+        grid: Side to which the joined maps are down-sampled.
+        num_landmarks: L.
+        rank_width: k of the low-rank module; None: one linear layer instead.
+    """
+
+    def __init__(
+        self,
+        *,
+        trunk: ResNet18,
+        geometry: GeometryModule | None,
+        dropout: AttentiveDropout | None,
+        grid: int,
+        num_landmarks: int,
+        rank_width: int | None,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.geometry = geometry
+        self.dropout = dropout
+        self.downsample = nn.AdaptiveAvgPool2d(grid)
+        channels = trunk.channels + (geometry.channels if geometry else 0)
+        num_features, num_outputs = channels * grid * grid, 2 * num_landmarks
+        self.head = (
+            LowRankHead(num_features, rank_width, num_outputs) if rank_width else nn.Linear(num_features, num_outputs)
+        )
+        last = self.head.fc if isinstance(self.head, LowRankHead) else self.head
+        # Every landmark starts near the middle of the crop, so that the first steps need not travel there.
+        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.constant_(last.bias, 0.5)
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def low_rank_matrix(self) -> Tensor | None:
+        """M `[d, k]`, or None without a low-rank module."""
+        return self.head.matrix if isinstance(self.head, LowRankHead) else None
+
+    def forward(self, images: Tensor, drop: Tensor | None = None) -> Prediction:
+        """Predict landmarks.
+
+        Args:
+            images: `[B, 3, S, S]`, RGB, 0 … 255, uint8 or float.
+            drop: `[B]` bool, as `AttentiveDropout.forward` takes it; None outside training.
+        """
+        images = (images.float() - cast(Tensor, self.mean)) / cast(Tensor, self.std)
+        features = self.trunk(images)
+        joined, attention = self.trunk.last_unit(features), None
+        if self.dropout is not None:
+            joined, attention = self.dropout(features, joined, drop)
+        if self.geometry is not None:
+            joined = torch.cat((self.geometry(features), joined), dim=1)
+        # fp32 from here on: a landmark's third digit is lost in bf16.
+        with torch.autocast(images.device.type, enabled=False):
+            outputs = self.head(self.downsample(joined.float()).flatten(1))
+        return Prediction(outputs.view(outputs.shape[0], -1, 2), attention)

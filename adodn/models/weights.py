@@ -1,0 +1,79 @@
+"""Start a trunk from weights made elsewhere: a `state_dict` or safetensors with torchvision's names.
+
+    content = read_source("resnet18-f37072fd.pth")
+    load_trunk(network, parse_weights(content, "resnet18-f37072fd.pth"), "resnet18-f37072fd.pth")
+
+Nothing is unpickled but tensors.
+"""
+
+import hashlib
+import io
+import pickle
+import urllib.request
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from adodn.errors import CheckpointError
+from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+
+_MAX_BYTES = 2_000_000_000
+_CLASSIFIER = ("fc.weight", "fc.bias")
+
+
+def read_source(source: str) -> bytes:
+    """The bytes of a weight file at a path or an https URL.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        if source.startswith("https://"):
+            with urllib.request.urlopen(source, timeout=60) as response:
+                return bytes(response.read(_MAX_BYTES))
+        return Path(source).expanduser().read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"initial weights {source!r} cannot be read: {error}; give a path or an https URL") from error
+
+
+def parse_weights(content: bytes, where: str) -> dict[str, Tensor]:
+    """Tensors by name, from safetensors or a `state_dict` saved by torch.
+
+    Raises:
+        CheckpointError: If it is neither.
+    """
+    try:
+        if content[8:9] == b"{":
+            return safetensors.torch.load(content)
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{where}: neither safetensors nor a plain state_dict: {error}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CheckpointError(f"{where}: must hold tensors by name and nothing else")
+    return loaded
+
+
+def load_trunk(network: OcclusionAdaptiveNet, weights: dict[str, Tensor], where: str) -> None:
+    """Copy ImageNet weights into the trunk, pathway D (`layer4.1`) included; the classifier is left out.
+
+    Raises:
+        CheckpointError: If a name or a shape does not fit.
+    """
+    kept = {name: value for name, value in weights.items() if name not in _CLASSIFIER}
+    own = network.trunk.state_dict()
+    missing = sorted(name for name in own if name not in kept and not name.endswith("num_batches_tracked"))
+    extra = sorted(set(kept) - set(own))
+    wrong = sorted(name for name in set(kept) & set(own) if kept[name].shape != own[name].shape)
+    if missing or extra or wrong:
+        raise CheckpointError(
+            f"{where}: not weights of ResNet-18 in torchvision's names: "
+            f"missing {missing[:3]}, unknown {extra[:3]}, of another shape {wrong[:3]}"
+        )
+    network.trunk.load_state_dict(kept, strict=False)
+
+
+def sha256_of(content: bytes) -> str:
+    """The identity of a weight file."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Training: a plain loop for one process, and what puts it on a cluster."""

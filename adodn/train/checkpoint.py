@@ -1,0 +1,34 @@
+"""A `TrainState` as a file: written whole or not at all, read without unpickling anything but tensors."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from adodn.errors import CheckpointError
+from adodn.train.state import TrainState
+
+FILE_NAME = "state.pt"
+
+
+def save(state: TrainState, folder: Path) -> Path:
+    """Write `folder/state.pt`: aside first, then renamed."""
+    target = folder / FILE_NAME
+    aside = target.with_suffix(".part")
+    torch.save(state.state_dict(), aside)
+    os.replace(aside, target)
+    return target
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `save` wrote, as tensors, numbers and strings.
+
+    Raises:
+        CheckpointError: If the file is missing, cut, or holds anything else.
+    """
+    try:
+        return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint: {error}; train from the start under a new run name") from error

@@ -1,0 +1,295 @@
+"""Ray Train around the plain loop: the only place that knows of Ray.
+
+    outcome = train(config, dataset_uri, run_name=config.run_name, resources=Resources(num_workers=2), places=settings.get())
+
+A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.fs
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from adodn import models, protocols, settings
+from adodn.config import ExperimentConfig, local_batch
+from adodn.data.cache import ShardCache
+from adodn.data.loader import ShardLoader
+from adodn.data.manifest import Manifest
+from adodn.data.shards import read_manifest
+from adodn.data.store import S3Store
+from adodn.errors import AdodnError, CheckpointError, ConfigError
+from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+from adodn.models.weights import load_trunk, parse_weights, sha256_of
+from adodn.settings import Settings
+from adodn.tracking import Tracker
+from adodn.train import checkpoint
+from adodn.train.loop import VAL_METRIC, fit, synchronise
+from adodn.train.peers import rank, world_size
+from adodn.train.state import TrainState, build_state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Where and how a training runs. Changes its speed, never its result."""
+
+    num_workers: int = 2
+    use_gpu: bool = False
+    cpus_per_worker: float = 1.0
+    loader_threads: int = 1
+    checkpoint_every_steps: int | None = None
+    """Checkpoints between epochs; None: at the end of each epoch only."""
+    max_failures: int = 3
+    """How many times the workers are started again after one died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a finished training leaves behind: references, never tensors."""
+
+    run_name: str
+    checkpoint_uri: str
+    """Folder of the best checkpoint."""
+    val_nme: float
+    """Of the best checkpoint, a fraction."""
+    epochs: int
+    """Epochs trained in all."""
+    tracking_run_id: str
+
+
+def train(
+    config: ExperimentConfig, dataset_uri: str, *, run_name: str, resources: Resources, places: Settings
+) -> Outcome:
+    """Train, or go on training, on the Ray cluster at hand.
+
+    Args:
+        config: The experiment, already on its dataset (`ExperimentConfig.on_dataset`).
+        dataset_uri: Where the manifest lies.
+        run_name: Names the run in storage and in MLflow.
+        resources: Where it runs.
+        places: Endpoints and credentials.
+
+    Raises:
+        ConfigError: If the workers cannot share the global batch.
+        AdodnError: Whatever stopped the workers for good.
+    """
+    local_batch(config, resources.num_workers)
+    tracker = Tracker.start(
+        run_name=run_name, config=config, dataset_uri=dataset_uri, manifest=read_manifest(S3Store.from_settings(places), dataset_uri)
+    )
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "config": config.to_json(),
+            "dataset_uri": dataset_uri,
+            "tracking_run_id": tracker.run_id,
+            "checkpoint_every_steps": resources.checkpoint_every_steps,
+            "loader_threads": resources.loader_threads,
+            "torch_threads": max(1, round(resources.cpus_per_worker)),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=resources.use_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if resources.use_gpu else "gloo"),
+        run_config=_run_config(run_name, resources, places),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        tracker.finish("FAILED")
+        raise _cause(error) from error
+    except BaseException:
+        tracker.finish("KILLED")
+        raise
+    tracker.finish("FINISHED")
+    return _outcome(result, run_name, tracker.run_id)
+
+
+def _run_config(run_name: str, resources: Resources, places: Settings) -> RunConfig:
+    return RunConfig(
+        name=run_name,
+        storage_path=places.runs_uri.removeprefix("s3://"),
+        storage_filesystem=_filesystem(places),
+        failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
+        # One checkpoint of the best epoch, and always the last.
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=1, checkpoint_score_attribute=VAL_METRIC, checkpoint_score_order="min"
+        ),
+    )
+
+
+def _filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
+    endpoint = urlsplit(places.s3_endpoint_url)
+    return pyarrow.fs.S3FileSystem(
+        access_key=places.s3_access_key,
+        secret_key=places.s3_secret_key.get_secret_value(),
+        endpoint_override=endpoint.netloc,
+        scheme=endpoint.scheme,
+        region=places.s3_region,
+    )
+
+
+def _outcome(result: Any, run_name: str, tracking_run_id: str) -> Outcome:
+    if not result.best_checkpoints:
+        raise CheckpointError(f"run {run_name!r} left no checkpoint; train it again under another run name")
+    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1][VAL_METRIC])
+    return Outcome(
+        run_name=run_name,
+        checkpoint_uri=f"s3://{best.path}",
+        val_nme=metrics[VAL_METRIC],
+        epochs=max(int(m["epoch"]) for _, m in result.best_checkpoints),
+        tracking_run_id=tracking_run_id,
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """The first error of our own that a worker raised, if any, else what Ray says."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        for candidate in (failure, getattr(failure, "cause", None), failure.__cause__):
+            if isinstance(candidate, AdodnError):
+                return candidate
+    return error
+
+
+def _worker(given: dict[str, Any]) -> None:
+    """What each worker runs: build, resume, fit."""
+    config = ExperimentConfig.from_json(given["config"])
+    places = settings.get()
+    device = ray.train.torch.get_device()
+    torch.set_num_threads(given["torch_threads"])
+    torch.manual_seed(config.train.seed)
+    network = models.build(config.model)
+    _start_from_weights(network, config, places)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wrapped = ray.train.torch.prepare_model(
+        network, move_to_device=False, parallel_strategy_kwargs={"broadcast_buffers": False}
+    )
+    loaders = _loaders(config, given, places)
+    state = build_state(config, network, wrapped, len(loaders["train"]))
+    _resume(state)
+    hooks = _Reports(Tracker.attach(given["tracking_run_id"]) if rank() == 0 else None, given["checkpoint_every_steps"])
+    fit(state, loaders["train"], loaders["val"], hooks)
+
+
+def _start_from_weights(network: OcclusionAdaptiveNet, config: ExperimentConfig, places: Settings) -> None:
+    wanted = config.model.initial_weights
+    if wanted is None:
+        return
+    uri = f"{places.weights_uri}/{wanted}"
+    content = S3Store.from_settings(places).get(uri)
+    if sha256_of(content) != wanted:
+        raise CheckpointError(f"{uri}: sha256 is {sha256_of(content)}, its name says otherwise; upload the weights again")
+    load_trunk(network, parse_weights(content, uri), uri)
+
+
+def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) -> dict[str, ShardLoader]:
+    store = S3Store.from_settings(places)
+    manifest = read_manifest(store, given["dataset_uri"])
+    check_dataset(config, manifest, given["dataset_uri"])
+    cache = ShardCache(places.cache_dir.expanduser(), places.cache_max_bytes)
+    return {
+        split: ShardLoader(
+            manifest=manifest,
+            base_uri=given["dataset_uri"].removesuffix("/manifest.json"),
+            source=store,
+            cache=cache,
+            split=split,
+            protocol=protocols.get(config.model.protocol),
+            data=config.data,
+            input_px=config.model.input_px,
+            global_batch=config.train.global_batch,
+            rank=rank(),
+            world_size=world_size(),
+            seed=config.train.seed,
+            train=split == "train",
+            num_threads=given["loader_threads"],
+        )
+        for split in ("train", "val")
+    }
+
+
+def check_dataset(config: ExperimentConfig, manifest: Manifest, dataset_uri: str) -> None:
+    """Refuse a dataset that is not the one of the experiment.
+
+    Raises:
+        ConfigError: If digest or protocol differ, or a split that training needs is empty.
+    """
+    if manifest.digest != config.data.dataset:
+        raise ConfigError(
+            f"{dataset_uri}: dataset digest is {manifest.digest[:12]}, the experiment is on {config.data.dataset[:12]}"
+        )
+    if manifest.protocol != config.model.protocol:
+        raise ConfigError(
+            f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's are {config.model.protocol!r}"
+        )
+    for split in ("train", "val"):
+        if not manifest.num_samples(split):
+            raise ConfigError(f"{dataset_uri}: split {split!r} must have faces, it has none")
+
+
+def _resume(state: TrainState) -> None:
+    """Go on at the run's last checkpoint, if it has one."""
+    last = ray.train.get_checkpoint()
+    if last is None:
+        return
+    with last.as_directory() as folder:
+        state.load_state_dict(checkpoint.read(Path(folder) / checkpoint.FILE_NAME))
+
+
+class _Reports:
+    """Tells Ray of each epoch, with a checkpoint from rank 0, and MLflow of its metrics."""
+
+    def __init__(self, tracker: Tracker | None, every_steps: int | None) -> None:
+        self.tracker = tracker
+        self.every_steps = every_steps
+
+    def after_step(self, state: TrainState) -> None:
+        """Checkpoint in mid-epoch, when asked to."""
+        if self.every_steps and state.step % self.every_steps == 0:
+            synchronise(state)
+            # No validation yet: infinity keeps it from being taken for the best.
+            _report(state, {VAL_METRIC: float("inf")})
+
+    def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """Checkpoint, and show the epoch."""
+        _report(state, metrics)
+        if self.tracker is not None:
+            self.tracker.log_epoch(state.epoch, metrics)
+            print(_line(state, metrics), flush=True)  # noqa: T201  the job's log is where people look
+
+
+def _report(state: TrainState, metrics: dict[str, float]) -> None:
+    """All workers report, as Ray's barrier demands; rank 0 brings the checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved = None
+        if rank() == 0:
+            checkpoint.save(state, Path(folder))
+            saved = Checkpoint.from_directory(folder)
+        ray.train.report({"epoch": state.epoch, "step": state.step, **metrics}, checkpoint=saved)
+
+
+def _line(state: TrainState, metrics: dict[str, float]) -> str:
+    return (
+        f"epoch {state.epoch}/{state.config.train.epochs}  "
+        f"loss {metrics['train/loss']:.5f}  val nme {100 * metrics[VAL_METRIC]:.2f} %  "
+        f"best {100 * state.best_nme:.2f} % (epoch {state.best_epoch})  "
+        f"{metrics['train/faces_per_second']:.0f} faces/s  waiting {100 * metrics['train/data_wait_fraction']:.0f} %"
+    )
+
+
+def connect(address: str | None) -> None:
+    """Join the Ray cluster at `address`, or the one whose job this is, or start one for this process alone."""
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        ray.init(address=address, log_to_driver=True)

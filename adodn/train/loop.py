@@ -1,0 +1,157 @@
+"""The training loop: plain torch, one process, nothing of Ray or MLflow.
+
+    fit(state, train_batches, val_batches, hooks)
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from adodn import protocols
+from adodn.metrics import nme, normaliser_of
+from adodn.models.batch_norm import running_buffers
+from adodn.samples import Batch
+from adodn.train.peers import average_over_peers, sum_over_peers, world_size
+from adodn.train.state import TrainState
+from adodn.train.step import TERMS, autocast, train_step
+
+VAL_METRIC = "val/nme@outer_eye_corners"
+"""What chooses the best epoch, what the plateau schedule and early stopping watch."""
+
+
+class Batches(Protocol):
+    """A loader as the loop sees it: one epoch per iteration, and a place to go on from."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    def __len__(self) -> int: ...
+    def set_epoch(self, epoch: int) -> None: ...
+    def state_dict(self) -> dict[str, int | str]: ...
+    def load_state_dict(self, state: dict[str, int | str]) -> None: ...
+
+
+class Hooks(Protocol):
+    """What the world wants to know of a training. Called on every worker."""
+
+    def after_step(self, state: TrainState) -> None:
+        """After each optimiser step; `state.loader` says where the loader stands."""
+        ...
+
+    def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """After validation, with the metrics of the epoch over all workers."""
+        ...
+
+
+@dataclass
+class _Clock:
+    """Where an epoch's time goes, in seconds."""
+
+    waiting: float = 0.0
+    """For the loader."""
+    working: float = 0.0
+
+    def waited(self, since: float) -> float:
+        now = time.perf_counter()
+        self.waiting += now - since
+        return now
+
+    def worked(self, since: float) -> float:
+        now = time.perf_counter()
+        self.working += now - since
+        return now
+
+
+def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks) -> TrainState:
+    """Train until `state.should_stop`.
+
+    Raises:
+        TrainingDivergedError: If the gradient is not finite.
+    """
+    while not state.should_stop:
+        metrics = train_epoch(state, train, hooks)
+        synchronise(state)
+        metrics[VAL_METRIC] = validate(state, val)
+        finish_epoch(state, metrics)
+        hooks.after_epoch(state, metrics)
+    return state
+
+
+def train_epoch(state: TrainState, train: Batches, hooks: Hooks) -> dict[str, float]:
+    """One pass over the training split, or what is left of it. Returns means over the steps of the epoch."""
+    state.model.train()
+    if state.loader:
+        train.load_state_dict(state.loader)
+    else:
+        train.set_epoch(state.epoch)
+    state.epoch_sums = state.epoch_sums or dict.fromkeys((*TERMS, "steps"), 0.0)
+    clock, since, faces = _Clock(), time.perf_counter(), 0
+    for batch in train:
+        since = clock.waited(since)
+        measured = train_step(state, batch)
+        state.loader = train.state_dict()
+        for name, value in zip((*TERMS, "steps"), (*measured.tolist(), 1.0), strict=True):
+            state.epoch_sums[name] += value
+        hooks.after_step(state)
+        faces += len(batch)
+        since = clock.worked(since)
+    seconds = clock.waiting + clock.working
+    speed = {
+        "train/faces_per_second": faces * world_size() / seconds if seconds else 0.0,
+        "train/data_wait_fraction": clock.waiting / seconds if seconds else 0.0,
+    }
+    return _means(state.epoch_sums) | speed | {"train/learning_rate": state.optimiser.param_groups[0]["lr"]}
+
+
+def synchronise(state: TrainState) -> None:
+    """Give all workers the same running statistics and sums: the mean of theirs.
+
+    Both are linear in the workers' batches, so the mean is what one worker alone would have kept. Call it on every
+    worker before the state is saved.
+    """
+    average_over_peers(running_buffers(state.network))
+    sums = torch.tensor(list(state.epoch_sums.values()), dtype=torch.float64)
+    average_over_peers([sums])
+    state.epoch_sums = dict(zip(state.epoch_sums, sums.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def validate(state: TrainState, val: Batches) -> float:
+    """NME over the outer eye corners, a fraction, over all workers' faces: sums first, one division last."""
+    state.network.eval()
+    val.set_epoch(0)
+    device = next(state.network.parameters()).device
+    protocol = protocols.get(state.config.model.protocol)
+    total = torch.zeros(2, dtype=torch.float64)
+    for batch in val:
+        with autocast(state.config.train.precision, device):
+            predicted = state.network(batch.images.to(device)).landmarks.cpu().double()
+        in_image = to_image(predicted, batch.crop_to_image)
+        normaliser = normaliser_of(protocol, batch.image_landmarks, batch.image_boxes, "outer_eye_corners")
+        errors = nme(in_image, batch.image_landmarks, normaliser)[~batch.is_padding]
+        total += torch.tensor([errors.sum(), len(errors)], dtype=torch.float64)
+    error_sum, faces = sum_over_peers(total).tolist()
+    return float(error_sum / faces)
+
+
+def to_image(landmarks: Tensor, crop_to_image: Tensor) -> Tensor:
+    """Crop fractions `[B, L, 2]` → pixels of the original image, by `[B, 2, 3]`."""
+    return landmarks @ crop_to_image[:, :, :2].mT + crop_to_image[:, None, :, 2]
+
+
+def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:
+    """Count the epoch, note a gain, let the plateau schedule look."""
+    state.epoch += 1
+    state.loader, state.epoch_sums = {}, {}
+    if metrics[VAL_METRIC] < state.best_nme:
+        state.best_nme, state.best_epoch = metrics[VAL_METRIC], state.epoch
+    if state.config.train.schedule == "plateau":
+        state.schedule.step(metrics[VAL_METRIC])  # type: ignore[arg-type]
+
+
+def _means(sums: dict[str, float]) -> dict[str, float]:
+    """Means over steps and workers."""
+    *terms, steps = sum_over_peers(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+    return {f"train/{name}": value / max(steps, 1.0) for name, value in zip(TERMS, terms, strict=True)}

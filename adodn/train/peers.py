@@ -1,0 +1,40 @@
+"""The few collective operations that training needs, the same for one process and for many.
+
+Gradients are not averaged here: the wrapped model does that.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Processes that train together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process among them; 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def sum_over_peers(values: Tensor) -> Tensor:
+    """The element-wise sum over all processes."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+@torch.no_grad()
+def average_over_peers(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over all processes, in one exchange."""
+    kept = list(tensors)
+    if world_size() == 1 or not kept:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in kept])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for tensor, part in zip(kept, flat.split([tensor.numel() for tensor in kept]), strict=True):
+        tensor.copy_(part.view_as(tensor))
