@@ -89,10 +89,8 @@ def publish_shard(
     entry = ShardEntry(
         name=shard.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=len(shard.refs)
     )
-    uri = f"{folder}/{shard.name}"
-    store.put(uri, data, if_absent=True, metadata={"plan": shard.digest, "sha256": entry.sha256})
-    if find_shard(store, folder, shard) != entry:
-        raise StorageError(f"{uri}: the store does not hold the {entry.bytes} bytes that were written; shard again")
+    store.put(f"{folder}/{shard.name}", data, if_absent=True, metadata={"plan": shard.digest, "sha256": entry.sha256})
+    _confirm(store, folder, shard, entry)
     return entry
 
 
@@ -108,14 +106,19 @@ def build_shard(dataset: Dataset, shard: PlannedShard, policy: ImagePolicy) -> b
 def publish_manifest(
     store: S3Store, folder: str, shard_plan: ShardPlan, entries: Mapping[str, ShardEntry]
 ) -> tuple[str, Manifest]:
-    """Write the manifest, by which the dataset becomes visible; fine if it is there and equal.
+    """Write the manifest, by which the dataset becomes visible, once all its shards are seen to be in the store.
+
+    A manifest that is there and equal is fine.
 
     Returns:
         The manifest's address, and the manifest.
 
     Raises:
         ManifestError: If another manifest is there.
+        StorageError: If a shard is not in the store as `entries` has it.
     """
+    for shard in shard_plan.shards:
+        _confirm(store, folder, shard, entries[shard.name])
     manifest = Manifest(
         dataset=shard_plan.dataset,
         version=shard_plan.version,
@@ -151,3 +154,11 @@ def read_manifest(store: S3Store, uri: str) -> Manifest:
     if not store.exists(address):
         raise ManifestError(f"{address}: no manifest here, so no whole dataset; shard it first, or correct the address")
     return Manifest.from_json(store.get(address), where=address)
+
+
+def _confirm(store: S3Store, folder: str, shard: PlannedShard, entry: ShardEntry) -> None:
+    if find_shard(store, folder, shard) != entry:
+        raise StorageError(
+            f"{folder}/{shard.name}: the store does not hold the {entry.bytes} bytes with sha256 {entry.sha256[:12]} "
+            "that were made; delete it, then shard again"
+        )

@@ -1,0 +1,1 @@
+"""The commands of `adodn`, one module each; `adodn.cli` joins them."""

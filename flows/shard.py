@@ -1,0 +1,198 @@
+"""Flow `shard-dataset`: a raw dataset to shards on S3. What a shard is, `adodn.data` says.
+
+shard_dataset(dataset="300w", root=Path("300w"))      # answers the manifest's address
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import exponential_backoff
+from pydantic import Field
+
+from adodn import datasets, settings
+from adodn.data import images
+from adodn.data.crop import stored_face
+from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
+from adodn.data.plan import PlannedShard, ShardPlan, plan
+from adodn.data.shards import find_shard, publish_manifest, publish_shard, version_uri
+from adodn.data.store import S3Store
+from adodn.errors import ConfigError, StorageError
+from adodn.samples import Dataset, SampleRef
+
+SHEET_SIDE = 4
+TILE_PX = 112
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    store: S3Store
+    folder: str
+
+
+@flow(name="shard-dataset", task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]  # TaskRunner is invariant
+def shard_dataset(
+    dataset: Literal["300w", "synthetic"] = "300w",
+    root: Path | None = None,
+    options: dict[str, int] | None = None,
+    max_px: Annotated[int, Field(ge=32, le=2048)] = 384,
+    margin: Annotated[float, Field(ge=1, le=8)] = 2.0,
+    destination: str | None = None,
+) -> str:
+    """Write a raw dataset to S3; shards that are there already are not written again.
+
+    Args:
+        dataset: Which raw dataset.
+        root: The local folder that holds it; none for a rendered one.
+        options: Numbers that the dataset takes, e.g. `{"num_train": 500}`.
+        max_px: Largest side of stored images.
+        margin: Side of the stored square over that of the face box.
+        destination: Folder of datasets within the bucket of the settings; by default `s3://BUCKET/datasets`.
+
+    Returns:
+        The manifest's address.
+    """
+    base_uri = allowed_destination(destination)
+    raw = datasets.open(dataset, allowed_root(root), **(options or {}))
+    shard_plan = plan_shards(raw, ImagePolicy(max_px=max_px, margin=margin))
+    target = _Target(S3Store.from_settings(settings.get()), version_uri(base_uri, shard_plan))
+    entries = write_shards(raw, target, shard_plan)
+    uri, manifest = publish_manifest(target.store, target.folder, shard_plan, entries)
+    show_counts(uri, manifest)
+    show_faces(raw, shard_plan)
+    return uri
+
+
+def allowed_root(root: Path | None) -> Path | None:
+    """The root, if it may be read.
+
+    Raises:
+        ConfigError: If it is not a folder of this machine.
+    """
+    if root is not None and not root.is_dir():
+        raise ConfigError(f"root must be a folder on the machine that runs the flow, got {str(root)!r}")
+    return root
+
+
+def allowed_destination(destination: str | None) -> str:
+    """The folder of datasets, if it may be written.
+
+    Raises:
+        ConfigError: If it lies outside the bucket of the settings.
+    """
+    config = settings.get()
+    if destination is None:
+        return config.datasets_uri
+    if not destination.startswith(f"s3://{config.bucket}/") or ".." in destination.split("/"):
+        raise ConfigError(f"destination must lie in s3://{config.bucket}/, got {destination!r}")
+    return destination
+
+
+@task(name="plan")
+def plan_shards(raw: Dataset, policy: ImagePolicy) -> ShardPlan:
+    """Read every face once and decide which shard it goes into."""
+    shard_plan = plan(raw, policy)
+    get_run_logger().info("%s faces, %s shards", shard_plan.num_samples, len(shard_plan.shards))
+    return shard_plan
+
+
+def write_shards(raw: Dataset, target: _Target, shard_plan: ShardPlan) -> dict[str, ShardEntry]:
+    """Write all shards, a task each, and show how far it is."""
+    artifact = create_progress_artifact(progress=0.0, key="shards-written", description=target.folder)
+    assert isinstance(artifact, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
+    futures = [_submit(raw, target, shard, shard_plan.policy) for shard in shard_plan.shards]
+    entries: dict[str, ShardEntry] = {}
+    for future in as_completed(futures):
+        entry = ShardEntry(**future.result())
+        entries[entry.name] = entry
+        update_progress_artifact(artifact, progress=100 * len(entries) / len(futures))
+    return entries
+
+
+def _submit(raw: Dataset, target: _Target, shard: PlannedShard, policy: ImagePolicy) -> PrefectFuture[dict[str, Any]]:
+    """A cached result counts only while the shard itself is in the store."""
+    missing = find_shard(target.store, target.folder, shard) is None
+    named = write_shard.with_options(task_run_name=f"write-{shard.name}", refresh_cache=missing)
+    return named.submit(raw, target, shard, policy)
+
+
+def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    target, shard = parameters["target"], parameters["shard"]
+    return f"{target.store.endpoint_url}/{target.folder}/{shard.name}/{shard.digest}".replace("/", "_")
+
+
+def _is_storage_error(_task: Any, _run: Any, state: Any) -> bool:
+    return isinstance(state.result(raise_on_failure=False), StorageError)
+
+
+@task(
+    name="write-shard",
+    cache_key_fn=_cache_key,
+    persist_result=True,
+    result_serializer="json",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_is_storage_error,
+)
+def write_shard(raw: Dataset, target: _Target, shard: PlannedShard, policy: ImagePolicy) -> dict[str, Any]:
+    """Write one shard; answers its entry of the manifest as plain JSON."""
+    return asdict(publish_shard(raw, target.store, target.folder, shard, policy))
+
+
+def show_counts(uri: str, manifest: Manifest) -> None:
+    """Publish a table of splits, subsets and problems."""
+    rows: list[dict[str, Any]] = [
+        {"what": f"split {split}", "faces": manifest.num_samples(split), "shards": len(shards)}
+        for split, shards in manifest.splits.items()
+    ]
+    rows += [{"what": f"subset {name}", "faces": faces, "shards": ""} for name, faces in manifest.subsets.items()]
+    rows += [{"what": f"lacks: {problem}", "faces": "", "shards": ""} for problem in manifest.problems]
+    create_table_artifact(table=rows, key="sharded-dataset", description=f"{uri}\n\n{manifest.split_rule}")
+
+
+def show_faces(raw: Dataset, shard_plan: ShardPlan) -> None:
+    """Publish a sheet of stored faces with their landmarks."""
+    refs = shard_plan.shards[0].refs
+    count = min(SHEET_SIDE**2, len(refs))
+    picked = [refs[i * len(refs) // count] for i in range(count)]
+    jpeg = images.encode(_sheet(raw, picked, shard_plan.policy), quality=80)
+    encoded = base64.b64encode(jpeg).decode()
+    create_markdown_artifact(
+        f"![{shard_plan.dataset}](data:image/jpeg;base64,{encoded})", key="sharded-faces", description="Stored faces"
+    )
+
+
+def _sheet(raw: Dataset, refs: Sequence[SampleRef], policy: ImagePolicy) -> NDArray[np.uint8]:
+    sheet = np.zeros((SHEET_SIDE * TILE_PX, SHEET_SIDE * TILE_PX, 3), dtype=np.uint8)
+    for place, ref in enumerate(refs):
+        top, left = (TILE_PX * i for i in divmod(place, SHEET_SIDE))
+        sheet[top : top + TILE_PX, left : left + TILE_PX] = _tile(raw, ref, policy)
+    return sheet
+
+
+def _tile(raw: Dataset, ref: SampleRef, policy: ImagePolicy) -> NDArray[np.uint8]:
+    jpeg, record = stored_face(raw.read(ref), policy)
+    pixels = images.decode(jpeg, ref.locator)
+    scale = TILE_PX / max(pixels.shape[:2])
+    warp = np.array([[scale, 0, 0.5 * scale - 0.5], [0, scale, 0.5 * scale - 0.5]])
+    tile = cv2.warpAffine(pixels, warp, (TILE_PX, TILE_PX), flags=cv2.INTER_AREA)
+    for point in np.array(record.landmarks) @ warp[:, :2].T + warp[:, 2]:
+        cv2.circle(tile, (round(point[0]), round(point[1])), 1, (0, 255, 0), -1)
+    return np.asarray(tile, dtype=np.uint8)
