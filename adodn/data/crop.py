@@ -66,15 +66,16 @@ def stored_face(sample: FaceSample, policy: ImagePolicy) -> tuple[bytes, FaceRec
 def _store(sample: FaceSample, policy: ImagePolicy) -> _Stored:
     where = sample.ref.locator
     header = images.inspect(sample.image, where)
+    box = _policy_box(sample, policy)
+    x0, y0, x1, y1 = _window(box, policy.margin, header.width, header.height)
+    if x0 >= x1 or y0 >= y1 or max(box[2] - box[0], box[3] - box[1]) <= 0:
+        raise AnnotationError(
+            f"{where}: a face has an extent and lies in its image of {header.width} x {header.height}, got box {box}"
+        )
     small = max(header.width, header.height) <= SLACK * policy.max_px
     if header.plain_jpeg and small and images.is_sound_jpeg(sample.image):
         return _Stored(sample.image, 1.0, 0, 0)
     pixels = images.decode(sample.image, where)
-    x0, y0, x1, y1 = _window(_policy_box(sample, policy), policy.margin, header.width, header.height)
-    if x0 >= x1 or y0 >= y1:
-        raise AnnotationError(
-            f"{where}: the face lies outside its image of {header.width} x {header.height}, box {sample.box}"
-        )
     shrunk, scale = _shrink(pixels[y0:y1, x0:x1], policy.max_px)
     return _Stored(images.encode(shrunk, quality=policy.jpeg_quality), scale, x0, y0)
 

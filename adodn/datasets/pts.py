@@ -88,7 +88,7 @@ def _field(line: _Line, name: str, where: str) -> str:
 def _point(line: _Line, where: str) -> tuple[float, float]:
     number, text = line
     try:
-        x, y = (float(word) for word in text.split())
+        x, y = (float(word) for word in text.replace("_", "?").split())  # Python alone reads 1_0 as a number
     except ValueError:
         raise AnnotationError(f"{where}:{number}: expected two numbers 'x y', got {text!r}") from None
     if not (math.isfinite(x) and math.isfinite(y)):
