@@ -1,0 +1,301 @@
+"""What happened in a run, told to MLflow: parameters once, metrics once an epoch, reports and files. Never once a step.
+
+    tracker = Tracker(settings.get().mlflow_tracking_uri)
+    tracker.start(config.run_name, fingerprint=config.fingerprint(), params=params_of(config), dataset=dataset)
+    tracker.log_epoch(0, {"train/loss": 0.31})
+    tracker.finish()
+
+Importing this module takes seconds, because MLflow does; import it where it is used. Models are `registry.py`'s.
+"""
+
+import json
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException, RestException
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+from adodn.config import ExperimentConfig
+from adodn.errors import TrackingError
+from adodn.evaluate import EvaluationReport
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Some 7 s of retries, where MLflow's own defaults hold a caller for minutes when the server is down; and nothing
+printed, since standard output is for `--json`."""
+_CONNECT_S = 5.0
+_DIGEST_LENGTH = 36
+"""MLflow stores no longer digest of a dataset."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetRef:
+    """The data of a run."""
+
+    name: str
+    digest: str
+    """sha256 of the manifest."""
+    uri: str
+
+
+class Tracker:
+    """One run on an MLflow server.
+
+    A short outage loses nothing: epochs that could not be sent are kept and go with the next, or at `finish`.
+
+    Args:
+        uri: The server's address.
+        experiment: MLflow's word for a folder of runs; made where it is missing.
+        patience_s: How long any call but `log_epoch` waits for a server that went away.
+    """
+
+    def __init__(self, uri: str, *, experiment: str = "adodn", patience_s: float = 30.0) -> None:
+        self._uri = uri
+        self._experiment = experiment
+        self._patience_s = patience_s
+        self._unsent: deque[list[Metric]] = deque()
+        self._run_id = ""
+        self._client = client_of(uri)
+
+    @property
+    def run_id(self) -> str:
+        """The run that was started."""
+        if not self._run_id:
+            raise ValueError("the tracker has no run; call start first")
+        return self._run_id
+
+    def start(
+        self,
+        run_name: str,
+        *,
+        fingerprint: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str] | None = None,
+        dataset: DatasetRef | None = None,
+        run_id: str | None = None,
+    ) -> str:
+        """Begin a run, or go on with the one that an interrupted training left.
+
+        Args:
+            run_name: `config.run_name`.
+            fingerprint: A run of this fingerprint and name is continued.
+            params: What is computed, flat. Where it runs belongs into `tags`, which may change on a restart.
+            tags: Anything else worth finding runs by.
+            dataset: What it is trained on.
+            run_id: Continue this run, whatever its name.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            TrackingError: If the server refuses or cannot be reached, or the run to continue has other parameters.
+        """
+        with reaching(self._uri, f"start run {run_name!r}"):
+            experiment = self._experiment_id()
+            run = self._client.get_run(run_id) if run_id else self._find(experiment, run_name, fingerprint)
+            if run is None:
+                run = self._client.create_run(experiment, run_name=run_name, tags={"fingerprint": fingerprint})
+            self._run_id = run.info.run_id
+            self._client.update_run(self._run_id, status="RUNNING")
+            self._describe(run, params, {**(tags or {}), **_dataset_tags(dataset)})
+            if dataset is not None:
+                self._client.log_inputs(self._run_id, datasets=[_dataset_input(dataset)])
+        return self._run_id
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Record an epoch. When the server is away it is kept for later, and training goes on.
+
+        Raises:
+            TrackingError: If the server is there and refuses.
+        """
+        now = int(time.time() * 1000)
+        self._unsent.append([Metric(metric_key(name), value, now, epoch) for name, value in metrics.items()])
+        try:
+            self._send_epochs()
+        except MlflowException as cause:
+            if not _is_outage(cause):
+                self._unsent.popleft()  # or it would stand in the way of all that follow
+                raise _explained(cause, self._uri, f"log epoch {epoch}") from cause
+            _log.warning("MLflow at %s is away; %d epochs are kept to be sent later", self._uri, len(self._unsent))
+
+    def log_bytes(self, name: str, data: bytes) -> None:
+        """Keep a file with the run.
+
+        Args:
+            name: Path in the run's artifacts, e.g. `evaluation/ced.png`.
+            data: Its content.
+
+        Raises:
+            TrackingError: If the server refuses or stays away.
+        """
+        target = PurePosixPath(name)
+        folder = None if target.parent == PurePosixPath() else str(target.parent)
+        with tempfile.TemporaryDirectory() as aside:
+            path = Path(aside) / target.name
+            path.write_bytes(data)
+            self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
+
+    def log_report(self, report: EvaluationReport) -> None:
+        """Record an evaluation: figures as metrics, the report as JSON, per-face errors as CSV.
+
+        Raises:
+            TrackingError: If the server refuses or stays away.
+        """
+        now = int(time.time() * 1000)
+        metrics = [Metric(metric_key(result.name), result.value, now, 0) for result in report.results]
+        tags = [RunTag(f"dataset_digest.{report.dataset}", report.dataset_digest)]
+        self._patiently("log a report", lambda: self._client.log_batch(self.run_id, metrics=metrics, tags=tags))
+        self.log_bytes(f"evaluation/{report.dataset}.json", report.to_json().encode())
+        self.log_bytes(f"evaluation/{report.dataset}.csv", report.errors.to_csv().encode())
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
+        """Send what is left, and close the run.
+
+        Raises:
+            TrackingError: If the server refuses or stays away.
+        """
+        self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
+        self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
+
+    def _send_epochs(self) -> None:
+        while self._unsent:
+            # Sent twice (the answer got lost), a metric of the same time and step is stored once.
+            self._client.log_batch(self.run_id, metrics=self._unsent[0])
+            self._unsent.popleft()
+
+    def _patiently(self, doing: str, call: Callable[[], _T]) -> _T:
+        attempts = Retrying(
+            stop=stop_after_delay(self._patience_s),
+            wait=wait_fixed(1),
+            retry=retry_if_exception(_is_outage),
+            reraise=True,
+        )
+        with reaching(self._uri, doing):
+            return attempts(call)
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(self._experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(self._experiment))
+        except RestException as cause:
+            if cause.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return str(self._client.get_experiment_by_name(self._experiment).experiment_id)
+
+    def _find(self, experiment: str, run_name: str, fingerprint: str) -> Run | None:
+        runs = self._client.search_runs([experiment], f"tags.fingerprint = '{fingerprint}'", max_results=1000)
+        return next((run for run in runs if run.info.run_name == run_name), None)
+
+    def _describe(self, run: Run, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
+        known = run.data.params
+        texts = {name: str(value) for name, value in params.items()}
+        changed = sorted(name for name, text in texts.items() if known.get(name, text) != text)
+        if changed:
+            name = changed[0]
+            raise TrackingError(
+                f"run {run.info.run_id} on {self._uri} was started with {name} = {known[name]!r}, now it is "
+                f"{texts[name]!r}; parameters never change in a run, so give this training another name"
+            )
+        fresh = [Param(name, text) for name, text in texts.items() if name not in known]
+        self._client.log_batch(self._run_id, params=fresh, tags=[RunTag(*tag) for tag in tags.items()])
+
+
+def params_of(config: ExperimentConfig) -> dict[str, object]:
+    """Dotted field → value, e.g. `train.seed`, of all that decides the result."""
+    return dict(_leaves(asdict(config), ""))
+
+
+def metric_key(name: str) -> str:
+    """A result's name as MLflow allows it: `:` stands for `@`."""
+    return name.replace("@", ":")
+
+
+def client_of(uri: str) -> MlflowClient:
+    """A client of the server at that address, which is there.
+
+    Raises:
+        TrackingError: If nothing listens.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https"):
+        port = address.port or (443 if address.scheme == "https" else 80)
+        with (
+            reaching(uri, "connect"),
+            socket.create_connection((address.hostname or "", port), timeout=_CONNECT_S),
+        ):
+            pass
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def reaching(uri: str, doing: str) -> Iterator[None]:
+    """Turn whatever MLflow and the network raise inside into one clear error.
+
+    Raises:
+        TrackingError: Naming the address, what was being done, and the way out.
+    """
+    try:
+        yield
+    except (MlflowException, OSError) as cause:
+        raise _explained(cause, uri, doing) from cause
+
+
+def _explained(cause: Exception, uri: str, doing: str) -> TrackingError:
+    if _is_outage(cause):
+        return TrackingError(
+            f"MLflow at {uri!r} could not be reached (to {doing}): {type(cause).__name__}; "
+            f"start it with `adodn up`, or set ADODN_MLFLOW_TRACKING_URI to where it is"
+        )
+    return TrackingError(f"MLflow at {uri!r} refused to {doing}: {cause}")
+
+
+def _is_outage(cause: BaseException) -> bool:
+    """Whether the same call may well succeed a little later."""
+    if isinstance(cause, RestException):
+        return bool(cause.get_http_status_code() >= 500)
+    return isinstance(cause, OSError) or (isinstance(cause, MlflowException) and isinstance(cause.__context__, OSError))
+
+
+def _dataset_tags(dataset: DatasetRef | None) -> dict[str, str]:
+    return {} if dataset is None else {f"dataset_digest.{dataset.name}": dataset.digest}
+
+
+def _dataset_input(dataset: DatasetRef) -> DatasetInput:
+    entity = Dataset(
+        name=dataset.name,
+        digest=dataset.digest[:_DIGEST_LENGTH],
+        source_type="s3",
+        source=json.dumps({"uri": dataset.uri}),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+
+
+def _leaves(tree: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
