@@ -16,6 +16,8 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -102,7 +104,7 @@ class ShardCache:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise ConfigError(f"cache folder {str(root)!r} cannot be made ({cause}); set ADODN_CACHE_DIR") from cause
+            raise self._not_writable(cause) from cause
 
     def open(self, entry: ShardEntry, *, uri: str, source: ShardSource) -> CachedShard:
         """A verified shard, from this machine where possible, else from its source.
@@ -139,14 +141,27 @@ class ShardCache:
         here = self._verified(entry)
         if here is not None:
             return here
+        with self._locked(entry):
+            here = self._verified(entry)
+            return here if here is not None else self._store(entry, _download(entry, uri, source))
+
+    @contextmanager
+    def _locked(self, entry: ShardEntry) -> Iterator[None]:
+        """Only one process and thread of this machine at a time may fetch a shard."""
         path = self.path(entry)
+        lock = FileLock(path.with_suffix(".lock"))
         try:
             path.parent.mkdir(exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
-                here = self._verified(entry)
-                return here if here is not None else self._store(entry, _download(entry, uri, source))
-        except PermissionError as cause:
-            raise ConfigError(f"cache folder {str(self._root)!r} cannot be written; set ADODN_CACHE_DIR") from cause
+            lock.acquire()
+        except OSError as cause:
+            raise self._not_writable(cause) from cause
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _not_writable(self, cause: OSError) -> ConfigError:
+        return ConfigError(f"cache folder {str(self._root)!r} cannot be written ({cause}); set ADODN_CACHE_DIR")
 
     def _verified(self, entry: ShardEntry) -> int | None:
         path = self.path(entry)
@@ -159,7 +174,8 @@ class ShardCache:
                 hashlib.file_digest(handle, "sha256").hexdigest() == entry.sha256
             )
         if whole:
-            os.utime(content, ns=(time.time_ns(), os.fstat(content).st_mtime_ns))
+            with suppress(OSError):  # a cache that others own can be read, but not marked as used
+                os.utime(content, ns=(time.time_ns(), os.fstat(content).st_mtime_ns))
             return content
         os.close(content)
         _LOG.warning("%s is damaged; fetching it again", path)
@@ -172,7 +188,7 @@ class ShardCache:
                 return _write(self.path(entry), data)
             except OSError as cause:
                 if cause.errno not in _NO_ROOM:
-                    raise
+                    raise self._not_writable(cause) from cause
                 if not last_try:
                     self._evict(0)
         _LOG.warning("no room for %s of %d bytes in %s; keeping it in memory", entry.name, entry.bytes, self._root)
@@ -212,6 +228,7 @@ def _stats(root: Path) -> list[tuple[Path, os.stat_result]]:
 def _download(entry: ShardEntry, uri: str, source: ShardSource) -> bytes:
     found = ""
     for _ in range(2):
+        _LOG.info("fetching %s, %d bytes", uri, entry.bytes)
         data = source.get(uri)
         digest = hashlib.sha256(data).hexdigest()
         if len(data) == entry.bytes and digest == entry.sha256:

@@ -268,9 +268,7 @@ class ShardLoader:
         record = face.record
         chosen = transforms.Augmentation()
         if self._train:
-            chosen = transforms.draw_augmentation(
-                self._data.augment, transforms.sample_generator(self._seed, epoch, index)
-            )
+            chosen = transforms.draw_augmentation(self._data.augment, transforms.sample_draws(self._seed, epoch, index))
         affine = transforms.crop_affine(record.box, crop_scale=self._data.crop_scale, augmentation=chosen)
         landmarks = transforms.move(face.landmarks, transforms.invert(affine))
         visible = np.array(record.visible)

@@ -3,7 +3,7 @@
 All maps are affines `[2, 3]`, float64. The central one takes fractions of the crop to pixels of the stored image; the
 image is warped by it, the landmarks by its inverse, so that they cannot part.
 
-    chosen = draw_augmentation(config, sample_generator(seed, epoch, index))
+    chosen = draw_augmentation(config, sample_draws(seed, epoch, index))
     affine = crop_affine(box, crop_scale=1.3, augmentation=chosen)
     warp(image, affine, out)
 """
@@ -22,6 +22,8 @@ from adodn.samples import Box
 Affine: TypeAlias = NDArray[np.float64]
 Image: TypeAlias = NDArray[np.uint8]
 
+NUM_DRAWS = 16
+"""Random numbers that one face takes."""
 # ITU-R BT.601, as JPEG has it.
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Sides of a patch, as fractions of the crop: about an eye with its brow, up to half of the face.
@@ -58,17 +60,28 @@ class Augmentation:
     patch: Patch | None = None
 
 
-def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of one face in one epoch: the same whoever prepares it, and in whatever order."""
+def sample_draws(seed: int, epoch: int, index: int) -> list[float]:
+    """The random numbers of one face in one epoch, from 0 to below 1: the same whoever prepares it, in whatever order.
+
+    Made from the bit generator's raw words, because NumPy promises those for ever, and no more than those.
+    """
     key = np.array([seed, epoch], dtype=np.uint64)
     # The index is the counter's highest word, so that the streams of two faces never meet.
     counter = np.array([0, 0, 0, index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    words = np.random.Philox(key=key, counter=counter).random_raw(NUM_DRAWS)
+    draws: list[float] = ((words >> np.uint64(11)) * 2.0**-53).tolist()
+    return draws
 
 
-def draw_augmentation(config: AugmentConfig, generator: np.random.Generator) -> Augmentation:
-    """Draw what is done to one face. Always takes as many numbers, so that one setting never shifts another's draws."""
-    draws: list[float] = generator.random(16).tolist()
+def draw_augmentation(config: AugmentConfig, draws: list[float]) -> Augmentation:
+    """What is done to one face.
+
+    Each setting has its own numbers among the draws, so that changing one never changes what another does.
+
+    Args:
+        config: Ranges.
+        draws: `NUM_DRAWS` numbers from 0 to below 1.
+    """
     rotation, scale, shift_x, shift_y, brightness, contrast, saturation = (2 * draw - 1 for draw in draws[:7])
     return Augmentation(
         rotation=math.radians(config.rotation_deg) * rotation,
@@ -78,7 +91,7 @@ def draw_augmentation(config: AugmentConfig, generator: np.random.Generator) -> 
         brightness=1 + config.brightness * brightness,
         contrast=1 + config.contrast * contrast,
         saturation=1 + config.saturation * saturation,
-        patch=_patch(draws[9:16]) if draws[8] < config.patch_probability else None,
+        patch=_patch(draws[9:]) if draws[8] < config.patch_probability else None,
     )
 
 
@@ -162,7 +175,8 @@ def warp(image: Image, affine: Affine, out: Image) -> None:
 def adjust_colours(image: Image, augmentation: Augmentation) -> None:
     """Change brightness, contrast and saturation in place, by one colour matrix and one rounding.
 
-    Saturation blends with the pixel's luma, contrast with the image's mean luma, as torchvision has them.
+    Brightness scales, contrast blends with the image's mean luma, saturation with the pixel's own. OpenCV multiplies
+    in fixed point, so a value may be one level off the nearest.
 
     Args:
         image: `[S, S, 3]`, RGB.

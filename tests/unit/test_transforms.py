@@ -1,0 +1,167 @@
+"""Geometry and colour against numbers by hand, NumPy formulas and SciPy."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from adodn.config import AugmentConfig
+from adodn.data.transforms import (
+    Augmentation,
+    Patch,
+    adjust_colours,
+    cover,
+    crop_affine,
+    draw_augmentation,
+    invert,
+    move,
+    sample_draws,
+    stored_to_image,
+    warp,
+)
+
+BOX = (10.0, 20.0, 50.0, 40.0)
+
+
+def place(augmentation: Augmentation, x: float, y: float) -> list[float]:
+    """Where a stored point lies in the crop; the box's centre is (30, 30), the crop's side 40."""
+    return move(np.array([x, y]), invert(crop_affine(BOX, crop_scale=1.0, augmentation=augmentation))).tolist()
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        (Augmentation(), (0.75, 0.625)),
+        (Augmentation(scale=2.0), (1.0, 0.75)),
+        (Augmentation(shift=(0.25, -0.125)), (1.0, 0.5)),
+        (Augmentation(flip=True), (0.25, 0.625)),
+        (Augmentation(rotation=math.pi / 2), (0.375, 0.75)),
+        (Augmentation(rotation=math.pi / 2, scale=2.0, shift=(0.0625, 0.0), flip=True), (0.6875, 1.0)),
+    ],
+)
+def test_a_point_goes_where_paper_and_pencil_say(augmentation: Augmentation, expected: tuple[float, float]) -> None:
+    """A point 10 px right of and 5 px below the centre of a 40 px crop goes where the definition says."""
+    assert place(augmentation, 40.0, 35.0) == pytest.approx(expected, abs=1e-12)
+
+
+def test_inversion_agrees_with_linear_algebra() -> None:
+    """`invert` is the inverse of the homogeneous matrix."""
+    affine = np.array([[3.0, 0.5, -7.0], [-1.0, 2.0, 11.0]])
+    expected = np.linalg.inv(np.vstack([affine, (0, 0, 1)]))[:2]
+    np.testing.assert_allclose(invert(affine), expected, atol=1e-14)
+
+
+def test_the_way_to_the_original_is_the_records_formula() -> None:
+    """Image pixel = scale · (stored pixel + 0.5) + (x, y) - 0.5."""
+    affine = np.array([[3.0, 0.5, -7.0], [-1.0, 2.0, 11.0]])
+    stored = move(np.array([0.3, 0.8]), affine)
+    expected = 2.5 * (stored + 0.5) + (100, 200) - 0.5
+    np.testing.assert_allclose(move(np.array([0.3, 0.8]), stored_to_image(affine, (2.5, 100, 200))), expected)
+
+
+def test_the_whole_image_is_its_own_crop() -> None:
+    """A crop over exactly the image, at its own size, is the image to the last bit."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    out = np.empty_like(image)
+    warp(image, crop_affine((-0.5, -0.5, 31.5, 31.5), crop_scale=1.0, augmentation=Augmentation()), out)
+    assert np.array_equal(out, image)
+
+
+def test_warping_agrees_with_scipy() -> None:
+    """The warp is bilinear with black outside: SciPy's result, but for OpenCV's rounding of weights."""
+    image = np.empty((60, 80, 3), np.uint8)
+    image[:] = ndimage.gaussian_filter(np.random.default_rng(0).uniform(0, 255, (60, 80, 3)), (2, 2, 0)) + 60
+    chosen = Augmentation(rotation=0.4, scale=1.1, shift=(0.1, -0.05), flip=True)
+    affine = crop_affine((10, 5, 70, 58), crop_scale=1.3, augmentation=chosen)
+    out = np.empty((64, 64, 3), np.uint8)
+    warp(image, affine, out)
+    y, x = np.mgrid[:64, :64]
+    source = move((np.stack([x, y], axis=-1) + 0.5) / 64, affine)
+    for channel in range(3):
+        expected = ndimage.map_coordinates(
+            image[..., channel].astype(float), [source[..., 1], source[..., 0]], order=1, mode="grid-constant"
+        )
+        assert np.abs(out[..., channel] - expected).max() < 4
+        assert np.abs(out[..., channel] - expected).mean() < 0.5
+
+
+@pytest.mark.parametrize("shrink", [2, 3, 4])
+def test_shrinking_averages_areas(shrink: int) -> None:
+    """A crop that shrinks k times is the image's means over k by k areas."""
+    image = np.random.default_rng(shrink).integers(0, 256, (16 * shrink, 16 * shrink, 3), dtype=np.uint8)
+    edge = 16 * shrink - 0.5
+    out = np.empty((16, 16, 3), np.uint8)
+    warp(image, crop_affine((-0.5, -0.5, edge, edge), crop_scale=1.0, augmentation=Augmentation()), out)
+    expected = image.reshape(16, shrink, 16, shrink, 3).mean(axis=(1, 3))
+    assert np.abs(out - expected).max() <= 0.5 + 1e-6
+
+
+def test_colours_follow_their_formula() -> None:
+    """Brightness, then contrast about the mean luma, then saturation about each luma, to the next level."""
+    image = np.random.default_rng(0).integers(60, 180, (8, 8, 3), dtype=np.uint8)
+    luma = (image * np.array([0.299, 0.587, 0.114])).sum(axis=-1, keepdims=True)
+    bright, mean = 1.2 * image, 1.2 * luma.mean()
+    contrast = 0.8 * bright + 0.2 * mean
+    contrast_luma = 0.8 * 1.2 * luma + 0.2 * mean
+    expected = 0.7 * contrast + 0.3 * contrast_luma
+    adjust_colours(image, Augmentation(brightness=1.2, contrast=0.8, saturation=0.7))
+    assert np.abs(image - expected).max() < 1
+    assert np.abs(image - expected).mean() < 0.3
+
+
+def test_no_change_of_colour_changes_nothing() -> None:
+    """The identity leaves every value as it is."""
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    before = image.copy()
+    adjust_colours(image, Augmentation())
+    assert np.array_equal(image, before)
+
+
+def test_a_patch_covers_what_lies_under_it() -> None:
+    """A patch from a quarter to a half of the crop paints those pixels and covers the landmarks on them alone."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    landmarks = np.array([[0.25, 0.25], [0.49, 0.3], [0.5, 0.3], [0.3, 0.8], [0.1, 0.3]])
+    covered = cover(image, landmarks, Patch(x=0.25, y=0.25, width=0.25, height=0.5, colour=(9, 8, 7)))
+    assert covered.tolist() == [True, True, False, False, False]
+    painted = np.zeros((8, 8), bool)
+    painted[2:6, 2:4] = True
+    assert np.array_equal(image == (9, 8, 7), np.repeat(painted[..., None], 3, axis=-1))
+
+
+def test_draws_stay_in_their_ranges() -> None:
+    """Over many faces each draw fills the range that the config gives it, and never leaves it."""
+    config = AugmentConfig(patch_probability=0.5)
+    drawn = [draw_augmentation(config, sample_draws(0, 0, index)) for index in range(2000)]
+    ranges = {
+        "rotation": (-math.radians(30), math.radians(30)),
+        "scale": (0.8, 1.2),
+        "brightness": (0.7, 1.3),
+        "contrast": (0.7, 1.3),
+        "saturation": (0.7, 1.3),
+    }
+    for name, (least, most) in ranges.items():
+        values = [getattr(one, name) for one in drawn]
+        assert least <= min(values) < least + 0.01 * (most - least)
+        assert most - 0.01 * (most - least) < max(values) <= most
+    assert np.abs(np.mean([one.flip for one in drawn]) - 0.5) < 0.05
+    patches = [one.patch for one in drawn if one.patch is not None]
+    assert abs(len(patches) / 2000 - 0.5) < 0.05
+    assert all(p.x >= 0 and p.y >= 0 and p.x + p.width <= 1 and p.y + p.height <= 1 for p in patches)
+
+
+def test_one_setting_never_shifts_the_draws_of_another() -> None:
+    """With patches switched on, everything but the patch is drawn as without them."""
+    for index in range(20):
+        without, with_ = (
+            draw_augmentation(AugmentConfig(patch_probability=p), sample_draws(5, 1, index)) for p in (0.0, 1.0)
+        )
+        assert with_.patch is not None
+        assert replace(with_, patch=None) == without
+
+
+def test_every_face_and_epoch_has_its_own_numbers() -> None:
+    """No two of several seeds, epochs and faces share their first draws."""
+    firsts = {sample_draws(s, e, i)[0] for s in range(3) for e in range(3) for i in range(100)}
+    assert len(firsts) == 900
