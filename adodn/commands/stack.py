@@ -1,0 +1,83 @@
+"""`adodn up | down | status | logs`: the local stack at the command line; `infra.stack` does the work."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra import stack
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    for command in (up, down, status, logs):
+        app.command(rich_help_panel="Local stack")(command)
+
+
+def up(as_json: AsJson = False) -> None:
+    """Start S3, Prefect with a worker, MLflow and Ray on this machine, and wait until they are healthy.
+
+    State lies in $ADODN_HOME (default ~/.adodn) and outlives `adodn down`. Everything listens on 127.0.0.1 only.
+    A port is changed by its variable: ADODN_PORT_S3, _S3_MASTER, _S3_FILER, _S3_VOLUME, _S3_ADMIN, _PREFECT,
+    _MLFLOW, _RAY_GCS, _RAY_DASHBOARD. ADODN_RAY_NUM_CPUS says how many cores Ray may hand out.
+    """
+    console = Console(stderr=True)
+    with console.status("starting the stack …"):
+        info = stack.up(progress=lambda line: console.print(line, highlight=False))
+    if as_json:
+        _echo_json({**asdict(info), "home": str(info.home), "ports": info.ports.model_dump()})
+        return
+    done = "was already up" if info.already_running else f"is up after {info.seconds:.1f} s"
+    typer.echo(f"The stack {done}.")
+    for name, url in (("Prefect", info.prefect_url), ("MLflow", info.mlflow_url), ("Ray", info.ray_url)):
+        typer.echo(f"  {name:<8} {url}")
+
+
+def down(as_json: AsJson = False) -> None:
+    """Stop the local stack. What was stored stays, and is there again after the next `adodn up`."""
+    with Console(stderr=True).status("stopping the stack …"):
+        ran = stack.down()
+    if as_json:
+        _echo_json({"stopped": ran})
+    else:
+        typer.echo("The stack is down." if ran else "The stack was not up.")
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show every service: state, process, health, memory, address. Exit code 3 if one is not healthy."""
+    services = stack.status()
+    if as_json:
+        _echo_json([asdict(service) for service in services])
+    else:
+        Console().print(_table(services))
+    if not all(service.healthy for service in services):
+        raise typer.Exit(3)
+
+
+def logs(
+    service: Annotated[str, typer.Argument(help="s3, prefect, mlflow, ray, worker or supervisor.")],
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the log of a service; with --json one object a line."""
+    for line in stack.logs(service, lines=lines, follow=follow):
+        typer.echo(json.dumps({"service": service, "line": line}) if as_json else line)
+
+
+def _table(services: list[stack.ServiceStatus]) -> Table:
+    table = Table("service", "state", "pid", "health", "RSS MB", "URL")
+    for service in services:
+        health = "healthy" if service.healthy else service.problem or ""
+        pid = str(service.pid or "")
+        table.add_row(service.name, service.state, pid, health, f"{service.rss_mb:.0f}", service.url or "")
+    return table
+
+
+def _echo_json(value: Any) -> None:
+    typer.echo(json.dumps(value))

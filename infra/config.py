@@ -1,0 +1,170 @@
+"""What the local stack is told: ports, Ray's share of the machine, secrets. It starts nothing.
+
+config = StackConfig.wanted(StackFolder(home()))      # from ADODN_PORT_… and ADODN_RAY_…, secrets made once
+config = StackConfig.recorded(StackFolder(home()))    # what the running stack was started with
+"""
+
+import json
+import os
+import secrets
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adodn.errors import StackError
+from infra.folder import StackFolder
+
+HOST = "127.0.0.1"
+BUCKETS = ("adodn", "mlflow")
+TWIN_OFFSET = 10_000
+"""SeaweedFS opens a gRPC port this far above every HTTP port."""
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+TwinnedPort = Annotated[int, Field(ge=1024, le=65535 - TWIN_OFFSET)]
+
+
+class StackPorts(BaseSettings):
+    """The ports of the local stack; `ADODN_PORT_S3=9333` and the like change them."""
+
+    model_config = SettingsConfigDict(env_prefix="ADODN_PORT_", frozen=True, extra="forbid")
+
+    s3: TwinnedPort = 8333
+    s3_master: TwinnedPort = 9333
+    s3_filer: TwinnedPort = 8888
+    s3_volume: TwinnedPort = 9340
+    s3_admin: TwinnedPort = 8646
+    prefect: Port = 4200
+    mlflow: Port = 5500
+    ray_gcs: Port = 6380
+    ray_dashboard: Port = 8265
+
+    @model_validator(mode="after")
+    def _are_distinct(self) -> "StackPorts":
+        twice = [port for port, count in Counter(port for port, _ in self.opened()).items() if count > 1]
+        if twice:
+            raise ValueError(f"port {twice[0]} is given twice, counting the twins at +{TWIN_OFFSET} of the s3 ports")
+        return self
+
+    def opened(self) -> list[tuple[int, str]]:
+        """Every port that will be listened on, with the field it comes from; twins included."""
+        fields = self.model_dump()
+        twins = [(port + TWIN_OFFSET, name) for name, port in fields.items() if name.startswith("s3")]
+        return [(port, name) for name, port in fields.items()] + twins
+
+
+class RayShare(BaseSettings):
+    """How much of the machine Ray may hand out; `ADODN_RAY_NUM_CPUS`, `ADODN_RAY_OBJECT_STORE_BYTES`."""
+
+    model_config = SettingsConfigDict(env_prefix="ADODN_RAY_", frozen=True, extra="ignore")
+
+    num_cpus: Annotated[int, Field(ge=1)] = os.cpu_count() or 1
+    object_store_bytes: Annotated[int, Field(ge=80_000_000)] = 300_000_000
+    """Shared memory for objects. Batches never travel through it, so little is enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """All that the services are started with."""
+
+    folder: StackFolder
+    ports: StackPorts
+    ray: RayShare
+    s3_access_key: str
+    s3_secret_key: str
+    ray_auth_token: str
+
+    @classmethod
+    def wanted(cls, folder: StackFolder) -> "StackConfig":
+        """From the environment; secrets are those of `stack.env`, or new ones.
+
+        Raises:
+            StackError: a port or a share is not allowed.
+        """
+        try:
+            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), **_secrets(folder))
+        except ValidationError as error:
+            reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
+            raise StackError(
+                f"the stack's settings are not allowed: {reasons}. Change the ADODN_PORT_… or ADODN_RAY_… variables."
+            ) from error
+
+    @classmethod
+    def recorded(cls, folder: StackFolder) -> "StackConfig":
+        """What the last `adodn up` wrote down.
+
+        Raises:
+            StackError: there is no record, or it cannot be read.
+        """
+        try:
+            record = json.loads(folder.record.read_text())
+            ports, ray = StackPorts(**record["ports"]), RayShare(**record["ray"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
+        return cls(folder=folder, ports=ports, ray=ray, **_secrets(folder))
+
+    def save(self) -> None:
+        """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""
+        record = {"ports": self.ports.model_dump(), "ray": self.ray.model_dump()}
+        self.folder.write_private(self.folder.record, json.dumps(record, indent=2) + "\n")
+        lines = {**_read_env(self.folder), **self._endpoints()}
+        self.folder.write_private(self.folder.env, "".join(f"{name}={value}\n" for name, value in lines.items()))
+
+    def _endpoints(self) -> dict[str, str]:
+        return {
+            "ADODN_S3_ENDPOINT_URL": self.url("s3"),
+            "ADODN_S3_ACCESS_KEY": self.s3_access_key,
+            "ADODN_S3_SECRET_KEY": self.s3_secret_key,
+            "ADODN_MLFLOW_TRACKING_URI": self.url("mlflow"),
+            "ADODN_PREFECT_API_URL": self.url("prefect") + "/api",
+            "ADODN_RAY_DASHBOARD_URL": self.url("ray_dashboard"),
+            "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
+        }
+
+    def url(self, port_name: str) -> str:
+        """`http://127.0.0.1:PORT` of a field of `StackPorts`."""
+        return f"http://{HOST}:{getattr(self.ports, port_name)}"
+
+
+def require_free(ports: StackPorts) -> None:
+    """Check that nothing listens on a port that the stack will open.
+
+    Raises:
+        StackError: a port is taken; names it, the service, and the variable that changes it.
+    """
+    for port, name in ports.opened():
+        if _is_taken(port):
+            twin = "" if getattr(ports, name) == port else f" (the gRPC twin of {port - TWIN_OFFSET})"
+            raise StackError(
+                f"port {port}{twin}, which the service {name.split('_')[0]!r} needs on {HOST}, is taken by another "
+                f"process; stop that, or choose another port with the environment variable ADODN_PORT_{name.upper()}"
+            )
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+def _secrets(folder: StackFolder) -> dict[str, Any]:
+    known = _read_env(folder)
+    return {
+        "s3_access_key": known.get("ADODN_S3_ACCESS_KEY") or secrets.token_hex(10),
+        "s3_secret_key": known.get("ADODN_S3_SECRET_KEY") or secrets.token_hex(32),
+        "ray_auth_token": known.get("ADODN_RAY_AUTH_TOKEN") or secrets.token_hex(32),
+    }
+
+
+def _read_env(folder: StackFolder) -> dict[str, str]:
+    if not folder.env.exists():
+        return {}
+    lines = (line.partition("=") for line in folder.env.read_text().splitlines())
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}

@@ -1,0 +1,77 @@
+"""Fixtures that all tests share: one local stack a session, and the folder of real data."""
+
+import os
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adodn import settings
+from adodn.errors import StackError
+from infra import processes
+from infra import stack as local_stack
+from infra.config import StackPorts, require_free
+
+_PORT_BASES = range(11_000, 22_000, 20)
+"""Below the system's ephemeral range, twins at +10000 included."""
+
+
+def free_ports() -> StackPorts:
+    """Ports for a stack of its own."""
+    for base in random.sample(_PORT_BASES, 100):
+        ports = StackPorts(**{name: base + offset for offset, name in enumerate(StackPorts.model_fields)})
+        try:
+            require_free(ports)
+        except StackError:
+            continue
+        return ports
+    raise AssertionError("no free ports for a stack")
+
+
+def enter_home(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Make this process see the stack of a folder, on ports of its own, and no other."""
+    for name in os.environ:
+        if name.startswith(("ADODN_", "PREFECT_", "MLFLOW_", "RAY_", "AWS_")):
+            patch.delenv(name)
+    patch.setenv("ADODN_HOME", str(home))
+    patch.setenv("DO_NOT_TRACK", "1")
+    for name, port in free_ports().model_dump().items():
+        patch.setenv(f"ADODN_PORT_{name.upper()}", str(port))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.StackInfo]:
+    """The session's local stack; this process's settings and Prefect point to it."""
+    shared_data = os.environ.get("ADODN_SHARED_DATA")
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        enter_home(patch, home)
+        if shared_data:
+            patch.setenv("ADODN_SHARED_DATA", shared_data)
+        info = local_stack.up(progress=lambda line: None)
+        try:
+            settings.get.cache_clear()
+            patch.setenv("PREFECT_API_URL", settings.get().prefect_api_url)
+            yield info
+        finally:
+            local_stack.down()
+    settings.get.cache_clear()
+    assert processes.marked(home) == [], "`down` left processes behind"
+
+
+@pytest.fixture
+def s3_prefix(stack: local_stack.StackInfo) -> str:
+    """A fresh place on the stack's S3: `s3://BUCKET/tests/…`, without a slash at the end."""
+    return f"s3://{settings.get().bucket}/tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real datasets: `$ADODN_SHARED_DATA`, else `../shared/data` beside the repository."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    path = Path(os.environ.get("ADODN_SHARED_DATA") or beside)
+    if not path.is_dir():
+        pytest.skip(f"needs real data: set ADODN_SHARED_DATA, or put it in {beside}")
+    return path
