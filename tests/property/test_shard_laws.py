@@ -128,19 +128,19 @@ def test_train_shards_do_not_depend_on_the_order_of_the_index(order: list[int]) 
 
 
 @given(
-    st.integers(40, 250),
-    st.integers(40, 250),
+    st.integers(40, 80),
+    st.integers(40, 80),
     st.floats(1, 3),
-    st.integers(32, 120),
+    st.integers(32, 60),
     st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 0.6)),
 )
 @settings(deadline=None, max_examples=30)
 def test_stored_pixels_lie_where_the_record_says(
     width: int, height: int, margin: float, max_px: int, place: tuple[float, float, float]
 ) -> None:
-    """On an image whose colour is its coordinate, each stored pixel shows the coordinate that the record maps it to."""
+    """On an image of a steady colour ramp, each stored pixel shows the place that the record maps it to."""
     ramp = np.zeros((height, width, 3), np.uint8)
-    ramp[..., 0], ramp[..., 1] = np.arange(width) + 3, np.arange(height)[:, None] + 3  # JPEG noise must not clip at 0
+    ramp[..., 0], ramp[..., 1] = 3 * np.arange(width) + 6, 3 * np.arange(height)[:, None] + 6
     x, y = place[0] * (width - 1), place[1] * (height - 1)
     reach = place[2] * min(width, height)
     landmarks = np.array([[x, y], [x + reach, y + reach]])
@@ -157,9 +157,10 @@ def test_stored_pixels_lie_where_the_record_says(
     inner = (slice(3, -3), slice(3, -3))  # the filter's window is cut at a border
     expected_x = np.broadcast_to(scale * (np.arange(columns) + 0.5) + left - 0.5, (rows, columns))
     expected_y = np.broadcast_to((scale * (np.arange(rows) + 0.5) + top - 0.5)[:, None], (rows, columns))
-    assert abs((stored[..., 0] - 3.0 - expected_x)[inner].mean()) < 0.3
-    assert abs((stored[..., 1] - 3.0 - expected_y)[inner].mean()) < 0.3
-    assert np.abs((stored[..., 0] - 3.0 - expected_x)[inner]).max() < 4
+    shown = (stored[..., :2] - 6.0) / 3
+    assert abs((shown[..., 0] - expected_x)[inner].mean()) < 0.3
+    assert abs((shown[..., 1] - expected_y)[inner].mean()) < 0.3
+    assert np.abs((shown[..., 0] - expected_x)[inner]).max() < 1.5
     back = scale * (np.array(record.landmarks) + 0.5) + (left, top) - 0.5
     np.testing.assert_allclose(back, landmarks, atol=1e-9)
 

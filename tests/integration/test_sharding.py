@@ -1,0 +1,212 @@
+"""Sharding against a real S3: what is published is whole, never changes, and is made only once."""
+
+import hashlib
+import io
+import tarfile
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.sorting import TaskRunSort
+from pydantic import SecretStr
+
+from adodn import datasets, settings
+from adodn.data.manifest import FaceRecord, ImagePolicy
+from adodn.data.shards import MANIFEST, read_manifest, shard_dataset
+from adodn.data.store import S3Store
+from adodn.errors import AnnotationError, ConfigError, ManifestError, StorageError
+from adodn.samples import Dataset, FaceSample, SampleRef
+
+pytestmark = pytest.mark.integration
+
+FACES = {"num_train": 6, "num_val": 2, "num_common": 2, "num_challenging": 2}
+
+
+@pytest.fixture
+def store(stack: object) -> S3Store:
+    return S3Store.from_settings(settings.get())
+
+
+def rendered(**options: int) -> Dataset:
+    return datasets.open("synthetic", **(FACES | options))
+
+
+class Damaged:
+    """Rendered faces of which the last is no image."""
+
+    def __init__(self) -> None:
+        self._whole = rendered()
+        self.name, self.protocol, self.problems = "damaged", self._whole.protocol, ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    def read(self, ref: SampleRef) -> FaceSample:
+        sample = self._whole.read(ref)
+        return replace(sample, image=b"no image") if ref == self._whole.index()[-1] else sample
+
+
+def test_manifest_names_every_byte(store: S3Store, s3_prefix: str, tmp_path: Path) -> None:
+    """Each shard is as long as the manifest says, has its sha256, and stock WebDataset reads all faces from it."""
+    uri, manifest = shard_dataset(rendered(), store, s3_prefix, ImagePolicy())
+    assert read_manifest(store, uri) == read_manifest(store, uri.removesuffix(f"/{MANIFEST}")) == manifest
+    folder = uri.removesuffix(f"/{MANIFEST}")
+    keys = []
+    for entry in (entry for shards in manifest.splits.values() for entry in shards):
+        path = tmp_path / entry.name
+        store.download(f"{folder}/{entry.name}", path)
+        assert len(path.read_bytes()) == entry.bytes
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+        keys += [sample["__key__"] for sample in webdataset.WebDataset(str(path), shardshuffle=False)]
+    assert sorted(keys) == sorted(ref.key for ref in rendered().index())
+    assert {split: manifest.num_samples(split) for split in manifest.splits} == {"train": 6, "val": 2, "test": 4}
+    assert manifest.subsets == {"challenging": 2, "common": 2, "full": 4}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_sharding_again_changes_nothing(store: S3Store, s3_prefix: str) -> None:
+    """Equal input gives the same address and digest, and a shard that was lost comes back byte by byte."""
+    uri, manifest = shard_dataset(rendered(), store, s3_prefix, ImagePolicy())
+    lost = f"{uri.removesuffix(MANIFEST)}train-000000.tar"
+    before = store.get(lost)
+    store.delete(lost)
+    assert shard_dataset(rendered(), store, s3_prefix, ImagePolicy()) == (uri, manifest)
+    assert store.get(lost) == before
+    assert shard_dataset(rendered(seed=1), store, s3_prefix, ImagePolicy())[0] != uri
+
+
+def test_a_cut_run_is_invisible_and_goes_on(store: S3Store, s3_prefix: str) -> None:
+    """A run that ends between two shards leaves no manifest, and the next writes only what is missing."""
+
+    class CutError(Exception):
+        pass
+
+    def cut(stage: str, done: int, total: int) -> None:
+        if stage == "write":
+            raise CutError
+
+    with pytest.raises(CutError):
+        shard_dataset(rendered(), store, s3_prefix, ImagePolicy(), progress=cut)
+    (first,) = store.list(s3_prefix)
+    with pytest.raises(ManifestError, match="no manifest here"):
+        read_manifest(store, first.uri.rpartition("/")[0])
+    shard_dataset(rendered(), store, s3_prefix, ImagePolicy())
+    assert sum(info.uri.endswith(".tar") for info in store.list(s3_prefix)) == 3
+
+
+def test_a_bad_face_publishes_nothing(store: S3Store, s3_prefix: str) -> None:
+    """One face that is no image stops the run with its name, before a manifest is written."""
+    with pytest.raises(AnnotationError, match="neither a JPEG nor a PNG"):
+        shard_dataset(Damaged(), store, s3_prefix, ImagePolicy())
+    assert not any(info.uri.endswith(MANIFEST) for info in store.list(s3_prefix))
+
+
+def test_a_published_version_never_changes(store: S3Store, s3_prefix: str) -> None:
+    """Where another manifest, or a foreign object, has the address, the run is refused and nothing is overwritten."""
+    uri, manifest = shard_dataset(rendered(), store, s3_prefix, ImagePolicy())
+    other = replace(manifest, split_rule="another").to_json().encode()
+    store.put(uri, other)
+    with pytest.raises(ManifestError, match="is published with digest"):
+        shard_dataset(rendered(), store, s3_prefix, ImagePolicy())
+    assert store.get(uri) == other
+    shard = f"{uri.removesuffix(MANIFEST)}train-000000.tar"
+    store.put(shard, b"foreign")
+    with pytest.raises(StorageError, match="is not the shard that was planned there"):
+        shard_dataset(rendered(), store, s3_prefix, ImagePolicy())
+    assert store.get(shard) == b"foreign"
+
+
+def test_conditional_put_lets_one_win(store: S3Store, s3_prefix: str) -> None:
+    """`if_absent` says whether it wrote, and leaves what was there."""
+    uri = f"{s3_prefix}/once"
+    assert store.head(uri) is None
+    assert store.put(uri, b"first", if_absent=True, metadata={"who": "me"})
+    assert not store.put(uri, b"second", if_absent=True)
+    found = store.head(uri)
+    assert found is not None
+    assert (found.bytes, found.metadata["who"]) == (5, "me")
+    assert store.get(uri) == b"first"
+
+
+def test_refusals_say_what_to_mend(store: S3Store, s3_prefix: str, tmp_path: Path) -> None:
+    """A wrong name, a wrong secret, a missing bucket and a missing key are four different, clear errors."""
+    uri = f"{s3_prefix}/absent"
+    for wrong in (replace(store, access_key="nobody"), replace(store, secret_key=SecretStr("wrong"))):
+        for action in (wrong.head, wrong.get, lambda u, s=wrong: s.put(u, b"")):
+            with pytest.raises(StorageError, match="refused the credentials"):
+                action(uri)
+    with pytest.raises(StorageError, match=r"the bucket does not exist .* ADODN_BUCKET"):
+        store.put("s3://no-such-bucket-here/key", b"")
+    with pytest.raises(StorageError, match="no such object"):
+        store.download(uri, tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_faces_keep_their_bytes(store: S3Store, s3_prefix: str, shared_data: Path) -> None:
+    """The 300W images here are small enough that each is stored as it is, and the test set claims HELEN alone."""
+    dataset = datasets.open("300w", shared_data / "300w")
+    uri, manifest = shard_dataset(dataset, store, s3_prefix, ImagePolicy())
+    assert sum(manifest.num_samples(split) for split in manifest.splits) == len(dataset)
+    assert set(manifest.subsets) == {"helen"}
+    (entry, *_) = manifest.splits["test"]
+    data = store.get(f"{uri.removesuffix(MANIFEST)}{entry.name}")
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        contents = [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
+    for jpeg, record in zip(contents[::2], contents[1::2], strict=True):
+        assert hashlib.sha256(jpeg).hexdigest() == FaceRecord.from_json(record, "here").image_sha256
+
+
+def task_states(flow_run_id: uuid.UUID, expected: int) -> dict[str, str]:
+    """Task run → name of its last state; the server hears of them a moment after the flow ends."""
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    with get_client(sync_client=True) as client:
+        for _ in range(60):
+            runs = client.read_task_runs(flow_run_filter=only, limit=100, sort=TaskRunSort.NAME_ASC)
+            if len(runs) == expected and all(run.state and run.state.is_final() for run in runs):
+                break
+            time.sleep(0.5)
+    return {run.name: run.state.name for run in runs if run.state}
+
+
+def test_flow_caches_by_content_and_remakes_what_was_lost(store: S3Store, s3_prefix: str) -> None:
+    """The flow's second run takes every shard from the cache, except one that is gone from the store."""
+    from flows.shard import shard_dataset as flow
+
+    uri = flow(dataset="synthetic", options=FACES, destination=s3_prefix)
+    lost = f"{uri.removesuffix(MANIFEST)}train-000000.tar"
+    before = store.get(lost)
+    store.delete(lost)
+    state = flow(dataset="synthetic", options=FACES, destination=s3_prefix, return_state=True)
+    assert state.result() == uri
+    assert store.get(lost) == before
+    states = task_states(state.state_details.flow_run_id, expected=4)
+    assert {name: state for name, state in states.items() if name.startswith("write-")} == {
+        "write-train-000000.tar": "Completed",
+        "write-val-000000.tar": "Cached",
+        "write-test-000000.tar": "Cached",
+    }
+
+
+def test_flow_reads_and_writes_only_where_it_may(stack: object) -> None:
+    """A root that is no local folder and a destination outside the bucket are refused before anything is read."""
+    from flows.shard import allowed_destination, allowed_root
+
+    bucket = settings.get().bucket
+    for destination in (
+        "s3://elsewhere/datasets",
+        f"s3://{bucket}",
+        f"s3://{bucket}-2/x",
+        f"s3://{bucket}/../x",
+        "/tmp",
+    ):
+        with pytest.raises(ConfigError, match="destination must lie in"):
+            allowed_destination(destination)
+    assert allowed_destination(f"s3://{bucket}/mine") == f"s3://{bucket}/mine"
+    with pytest.raises(ConfigError, match="root must be a folder"):
+        allowed_root(Path("s3://elsewhere/300w"))
