@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +23,17 @@ def save(state: TrainState, folder: Path) -> Path:
     return target
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(source: Path | BytesIO, where: str) -> dict[str, Any]:
     """What `save` wrote, as tensors, numbers and strings.
+
+    Args:
+        source: The file, or its content.
+        where: Its address, for messages.
 
     Raises:
         CheckpointError: If the file is missing, cut, or holds anything else.
     """
     try:
-        return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+        return cast(dict[str, Any], torch.load(source, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint: {error}; train from the start under a new run name") from error
+        raise CheckpointError(f"{where}: not a readable checkpoint: {error}; train again under a new run name") from error

@@ -30,8 +30,10 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError, ConfigError
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
 from adodn.models.weights import load_trunk, parse_weights, sha256_of
+from adodn.provenance import git_commit
+from adodn.publish import Outcome, write_outcome
 from adodn.settings import Settings
-from adodn.tracking import Tracker
+from adodn.tracking import DatasetRef, Tracker, params_of
 from adodn.train import checkpoint
 from adodn.train.loop import VAL_METRIC, fit, synchronise
 from adodn.train.peers import rank, world_size
@@ -52,20 +54,6 @@ class Resources:
     """How many times the workers are started again after one died."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a finished training leaves behind: references, never tensors."""
-
-    run_name: str
-    checkpoint_uri: str
-    """Folder of the best checkpoint."""
-    val_nme: float
-    """Of the best checkpoint, a fraction."""
-    epochs: int
-    """Epochs trained in all."""
-    tracking_run_id: str
-
-
 def train(
     config: ExperimentConfig, dataset_uri: str, *, run_name: str, resources: Resources, places: Settings
 ) -> Outcome:
@@ -83,14 +71,13 @@ def train(
         AdodnError: Whatever stopped the workers for good.
     """
     local_batch(config, resources.num_workers)
-    tracker = Tracker.start(
-        run_name=run_name, config=config, dataset_uri=dataset_uri, manifest=read_manifest(S3Store.from_settings(places), dataset_uri)
-    )
+    tracker = _start_tracking(config, dataset_uri, run_name, resources, places)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
             "config": config.to_json(),
             "dataset_uri": dataset_uri,
+            "run_name": run_name,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
             "loader_threads": resources.loader_threads,
@@ -112,8 +99,26 @@ def train(
     except BaseException:
         tracker.finish("KILLED")
         raise
+    outcome = _outcome(result, run_name, tracker.run_id)
+    write_outcome(outcome, places)
     tracker.finish("FINISHED")
-    return _outcome(result, run_name, tracker.run_id)
+    return outcome
+
+
+def _start_tracking(
+    config: ExperimentConfig, dataset_uri: str, run_name: str, resources: Resources, places: Settings
+) -> Tracker:
+    manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
+    check_dataset(config, manifest, dataset_uri)
+    tracker = Tracker(places.mlflow_tracking_uri)
+    tracker.start(
+        run_name,
+        fingerprint=config.fingerprint(),
+        params=params_of(config),
+        tags={"mlflow.source.git.commit": git_commit(), "workers": str(resources.num_workers)},
+        dataset=DatasetRef(name=manifest.dataset, digest=manifest.digest, uri=dataset_uri),
+    )
+    return tracker
 
 
 def _run_config(run_name: str, resources: Resources, places: Settings) -> RunConfig:
@@ -178,8 +183,21 @@ def _worker(given: dict[str, Any]) -> None:
     loaders = _loaders(config, given, places)
     state = build_state(config, network, wrapped, len(loaders["train"]))
     _resume(state)
-    hooks = _Reports(Tracker.attach(given["tracking_run_id"]) if rank() == 0 else None, given["checkpoint_every_steps"])
-    fit(state, loaders["train"], loaders["val"], hooks)
+    tracker = _join_tracking(config, given, places) if rank() == 0 else None
+    fit(state, loaders["train"], loaders["val"], _Reports(tracker, given["checkpoint_every_steps"]))
+    if tracker is not None:
+        tracker.finish()
+
+
+def _join_tracking(config: ExperimentConfig, given: dict[str, Any], places: Settings) -> Tracker:
+    tracker = Tracker(places.mlflow_tracking_uri)
+    tracker.start(
+        given["run_name"],
+        fingerprint=config.fingerprint(),
+        params=params_of(config),
+        run_id=given["tracking_run_id"],
+    )
+    return tracker
 
 
 def _start_from_weights(network: OcclusionAdaptiveNet, config: ExperimentConfig, places: Settings) -> None:
@@ -244,7 +262,7 @@ def _resume(state: TrainState) -> None:
     if last is None:
         return
     with last.as_directory() as folder:
-        state.load_state_dict(checkpoint.read(Path(folder) / checkpoint.FILE_NAME))
+        state.load_state_dict(checkpoint.read(Path(folder) / checkpoint.FILE_NAME, last.path))
 
 
 class _Reports:

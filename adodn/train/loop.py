@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from adodn import protocols
+from adodn.evaluate import to_image
 from adodn.metrics import nme, normaliser_of
 from adodn.models.batch_norm import running_buffers
 from adodn.samples import Batch
@@ -134,11 +134,6 @@ def validate(state: TrainState, val: Batches) -> float:
         total += torch.tensor([errors.sum(), len(errors)], dtype=torch.float64)
     error_sum, faces = sum_over_peers(total).tolist()
     return float(error_sum / faces)
-
-
-def to_image(landmarks: Tensor, crop_to_image: Tensor) -> Tensor:
-    """Crop fractions `[B, L, 2]` → pixels of the original image, by `[B, 2, 3]`."""
-    return landmarks @ crop_to_image[:, :, :2].mT + crop_to_image[:, None, :, 2]
 
 
 def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:

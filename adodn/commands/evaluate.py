@@ -1,0 +1,75 @@
+"""`adodn evaluate`: a model on a sharded dataset; with `--register` its results and itself go on record."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adodn import publish, settings
+from adodn.errors import ConfigError
+from adodn.evaluate import EvaluationReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run's name, models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")],
+    dataset: Annotated[str, typer.Option(help="s3:// address of a sharded dataset's manifest or folder.")],
+    put_on_record: Annotated[
+        bool, typer.Option("--register", help="Log to the run, register the model, let it challenge the champion.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report, errors of each face, and pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure a model on the test split of a dataset, without fine-tuning."""
+    places = settings.get()
+    run = None
+    if model.startswith("models:/") or Path(model).is_dir():
+        network, config = publish.load_model(model)
+    else:
+        run = publish.read_outcome(model, places)
+        network, config = publish.load_checkpoint(run.checkpoint_uri, places)
+    if put_on_record and run is None:
+        raise ConfigError(f"--register takes the name of a run, got {model!r}: that model is on record already")
+    measured = publish.measure(network, config, dataset, places)
+    if out:
+        write_files(measured, out)
+    answer: dict[str, object] = json.loads(measured.report.to_json())
+    if put_on_record and run is not None:
+        answer |= asdict(publish.publish(measured, run.tracking_run_id, places, why=f"run {run.run_name}"))
+        publish.write_report(run.run_name, answer, places)
+    typer.echo(json.dumps(answer)) if as_json else _show(measured.report, answer)
+
+
+def write_files(measured: publish.Measured, folder: Path) -> None:
+    """Write report, errors of each face, CED plot and face sheet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = measured.report.dataset
+    (folder / f"{name}.json").write_text(measured.report.to_json())
+    (folder / f"{name}.csv").write_text(measured.report.errors.to_csv())
+    (folder / f"{name}-ced.png").write_bytes(measured.ced)
+    (folder / f"{name}-faces.jpg").write_bytes(measured.sheet)
+
+
+def results_table(report: EvaluationReport) -> Table:
+    """The figures of a report."""
+    table = Table(caption=f"dataset {report.dataset_digest[:12]}, {report.protocol} landmarks")
+    for column in ("result", "value", "faces"):
+        table.add_column(column, justify="left" if column == "result" else "right")
+    for row in report.rows():
+        table.add_row(*row)
+    return table
+
+
+def _show(report: EvaluationReport, answer: dict[str, object]) -> None:
+    console = Console()
+    console.print(results_table(report))
+    if "model_uri" in answer:
+        console.print(f"registered [bold]{answer['model_uri']}[/]: {answer['reason']}")

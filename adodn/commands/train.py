@@ -1,0 +1,91 @@
+"""`adodn train`: one experiment on a Ray cluster, in the foreground. Flows run this same command as a Ray job."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from adodn import recipes, settings
+from adodn.data.shards import read_manifest
+from adodn.data.store import S3Store
+from adodn.errors import ConfigError
+from adodn.models.weights import parse_weights, read_source, sha256_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("train")(train)
+
+
+def train(
+    recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(sorted(recipes.RECIPES))}.")],
+    dataset: Annotated[str, typer.Option(help="s3:// address of a sharded dataset's manifest or folder.")],
+    run_name: Annotated[str, typer.Option(help="Resumes the run of that name; default: recipe and fingerprint.")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
+    cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1.0,
+    gpu: Annotated[bool, typer.Option("--gpu", help="One GPU a worker.")] = False,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, e.g. train.epochs=3.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Path or https URL of ResNet-18 weights to start from.")] = "",
+    checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Checkpoint within epochs, too.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Train a recipe on a sharded dataset.
+
+    The run is known by its name: start it again after an interruption and it goes on at its last checkpoint.
+    """
+    places = settings.get()
+    store = S3Store.from_settings(places)
+    config = recipes.get(recipe).with_fields(parse_changes(change or []))
+    if weights:
+        config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
+    config = config.on_dataset(read_manifest(store, dataset).digest)
+    name = run_name or config.run_name
+    if dry_run:
+        typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
+        return
+    # Ray and MLflow take seconds to import: only those who train wait for them.
+    from adodn.train import distributed
+
+    distributed.connect(places.ray_address or None)
+    resources = distributed.Resources(
+        num_workers=workers, use_gpu=gpu, cpus_per_worker=cpus_per_worker, checkpoint_every_steps=checkpoint_steps
+    )
+    outcome = distributed.train(config, dataset, run_name=name, resources=resources, places=places)
+    if as_json:
+        typer.echo(json.dumps(asdict(outcome), sort_keys=True))
+    else:
+        Console().print(
+            f"[bold]{outcome.run_name}[/]: {outcome.epochs} epochs, "
+            f"best validation NME {100 * outcome.val_nme:.2f} %\ncheckpoint {outcome.checkpoint_uri}"
+        )
+
+
+def parse_changes(changes: list[str]) -> dict[str, object]:
+    """`["train.epochs=3"]` → `{"train.epochs": 3}`; values are JSON, or else plain words.
+
+    Raises:
+        ConfigError: If there is no `=`.
+    """
+    parsed: dict[str, object] = {}
+    for change in changes:
+        field, sign, value = change.partition("=")
+        if not sign:
+            raise ConfigError(f"a change is FIELD=VALUE, e.g. train.epochs=3, got {change!r}")
+        try:
+            parsed[field] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[field] = value
+    return parsed
+
+
+def _upload_weights(source: str, store: S3Store) -> str:
+    content = read_source(source)
+    parse_weights(content, source)
+    sha256 = sha256_of(content)
+    store.put(f"{settings.get().weights_uri}/{sha256}", content, if_absent=True)
+    return sha256

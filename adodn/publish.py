@@ -1,0 +1,213 @@
+"""From a finished training to a model that is measured, on record and, if it is the better one, champion.
+
+    outcome = read_outcome(run_name, places)
+    measured = measure(load_checkpoint(outcome, store), dataset_uri, places)
+    published = publish(measured, outcome.tracking_run_id, places)
+
+Training is not here, nor how results are shown.
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from adodn import models, protocols
+from adodn.config import ExperimentConfig
+from adodn.data.cache import ShardCache
+from adodn.data.loader import ShardLoader
+from adodn.data.manifest import Manifest
+from adodn.data.shards import read_manifest
+from adodn.data.store import S3Store
+from adodn.errors import CheckpointError, ConfigError
+from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
+from adodn.model_files import read_model
+from adodn.models import OcclusionAdaptiveNet
+from adodn.plots import ced_figure, error_sheet
+from adodn.settings import Settings
+from adodn.train import checkpoint
+
+NORMALISER = "outer_eye_corners"
+_EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a finished training leaves behind: references, never tensors."""
+
+    run_name: str
+    checkpoint_uri: str
+    """Folder of the best checkpoint."""
+    val_nme: float
+    """Of the best checkpoint, a fraction."""
+    epochs: int
+    """Epochs trained in all."""
+    tracking_run_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """A model and what it did on one dataset's test split."""
+
+    network: OcclusionAdaptiveNet
+    config: ExperimentConfig
+    report: EvaluationReport
+    ced: bytes
+    """PNG."""
+    sheet: bytes
+    """JPEG: best, median and worst faces."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """Where a model stands now."""
+
+    model_uri: str
+    is_champion: bool
+    reason: str
+
+
+def outcome_uri(run_name: str, places: Settings) -> str:
+    """Where a run's outcome lies."""
+    return f"{places.runs_uri}/{run_name}/outcome.json"
+
+
+def write_outcome(outcome: Outcome, places: Settings) -> None:
+    """Put the outcome beside the run's checkpoints."""
+    text = json.dumps(asdict(outcome), sort_keys=True)
+    S3Store.from_settings(places).put(outcome_uri(outcome.run_name, places), text.encode())
+
+
+def read_outcome(run_name: str, places: Settings) -> Outcome:
+    """The outcome of a finished run.
+
+    Raises:
+        CheckpointError: If what lies there is no outcome.
+        StorageError: If there is none, as while the run is still training.
+    """
+    uri = outcome_uri(run_name, places)
+    try:
+        return Outcome(**json.loads(S3Store.from_settings(places).get(uri)))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{uri}: not the outcome of a run: {error}; train it again under another name") from error
+
+
+def write_report(run_name: str, answer: dict[str, object], places: Settings) -> None:
+    """Put a run's evaluation beside its checkpoints, for those who wait for it."""
+    S3Store.from_settings(places).put(report_uri(run_name, places), json.dumps(answer, sort_keys=True).encode())
+
+
+def report_uri(run_name: str, places: Settings) -> str:
+    """Where a run's latest evaluation lies."""
+    return f"{places.runs_uri}/{run_name}/report.json"
+
+
+def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+    """The network of a checkpoint on S3, in evaluation mode, and its experiment.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    uri = f"{checkpoint_uri}/{checkpoint.FILE_NAME}"
+    saved = checkpoint.read(io.BytesIO(S3Store.from_settings(places).get(uri)), uri)
+    config = ExperimentConfig.from_json(saved["config"])
+    return build_network(config, saved["network"]), config
+
+
+def load_model(uri: str) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+    """A registered model (`models:/…`) or a folder of model files, verified, in evaluation mode.
+
+    Raises:
+        CheckpointError: If its files are not those that were registered.
+    """
+    if uri.startswith("models:/"):
+        # MLflow takes seconds to import, and a folder does not need it.
+        from adodn import registry
+
+        state, config = registry.load_state(uri)
+    else:
+        state, config = read_model(Path(uri))
+    return build_network(config, state), config
+
+
+def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> OcclusionAdaptiveNet:
+    """A network with these weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the weights are of another network.
+    """
+    network = models.build(config.model)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights do not fit the model of experiment {config.name!r}: {error}") from error
+    return network.eval()
+
+
+def measure(network: OcclusionAdaptiveNet, config: ExperimentConfig, dataset_uri: str, places: Settings) -> Measured:
+    """Evaluate on the test split of a sharded dataset, without fine-tuning, in fp32.
+
+    Raises:
+        ConfigError: If the dataset has no test split, or its protocol is another.
+    """
+    manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
+    protocol = protocols.get(config.model.protocol)
+    if manifest.protocol != protocol.name:
+        raise ConfigError(f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's {protocol.name!r}")
+    loader = _test_loader(config, manifest, dataset_uri, places)
+
+    @torch.inference_mode()
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        return network(images).landmarks
+
+    errors = face_errors(predict, loader, protocol, NORMALISER)
+    return Measured(
+        network=network,
+        config=config,
+        report=report(errors, manifest.dataset, manifest.digest, NORMALISER),
+        ced=ced_figure(_curves(errors), NORMALISER),
+        sheet=error_sheet(errors, loader),
+    )
+
+
+def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: str) -> Published:
+    """Log an evaluation with the run that trained the model, register the model, and let it challenge the champion."""
+    # MLflow takes seconds to import, and measuring alone does not need it.
+    from adodn import registry
+    from adodn.tracking import Tracker
+
+    tracker = Tracker(places.mlflow_tracking_uri)
+    tracker.attach(tracking_run_id)
+    tracker.log_report(measured.report)
+    tracker.log_bytes(f"evaluation/{measured.report.dataset}-ced.png", measured.ced)
+    tracker.log_bytes(f"evaluation/{measured.report.dataset}-faces.jpg", measured.sheet)
+    version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
+    decision = registry.promote_if_better(version.name, primary_metric(measured.report), why=why)
+    return Published(model_uri=version.uri, is_champion=decision.moved, reason=decision.reason)
+
+
+def primary_metric(evaluation: EvaluationReport) -> str:
+    """The figure that decides between two models: NME over all faces of the test split."""
+    return f"{evaluation.dataset}/all nme@{evaluation.normaliser}"
+
+
+def _test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str, places: Settings) -> ShardLoader:
+    any_dataset = config.on_dataset(manifest.digest).data
+    return ShardLoader(
+        manifest=manifest,
+        base_uri=dataset_uri.removesuffix("/manifest.json"),
+        source=S3Store.from_settings(places),
+        cache=ShardCache(places.cache_dir.expanduser(), places.cache_max_bytes),
+        split="test",
+        protocol=protocols.get(config.model.protocol),
+        data=any_dataset,
+        input_px=config.model.input_px,
+        global_batch=_EVALUATION_BATCH,
+        train=False,
+    )
+
+
+def _curves(errors: FaceErrors) -> dict[str, list[float]]:
+    return {subset: values.tolist() for subset, values in errors.by_subset().items() if len(values)}

@@ -1,0 +1,103 @@
+"""Runs a command as a Ray job and waits for it. A retry finds the job that is running already; cancelling stops it.
+
+    run_job("train", ["adodn", "train", "--recipe", "adodn_rendered", …])
+"""
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.runtime import flow_run
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from adodn import settings
+from adodn.errors import AdodnError, StackError
+
+_POLL_S = 2.0
+
+
+class JobFailedError(AdodnError):
+    """A Ray job ended without success; the message carries the last lines of its log."""
+
+
+def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | None = None) -> None:
+    """Run a command on the Ray cluster, its log streamed into the flow run's.
+
+    The job's id comes from the flow run and the step, so a flow run that is tried again goes on with the same job.
+
+    Args:
+        step: Short name of the step, unique in the flow.
+        command: Program and arguments; never passed through a shell unquoted.
+        on_line: Told of each line of the log.
+
+    Raises:
+        JobFailedError: If the job fails or is stopped.
+        StackError: If the cluster cannot be reached.
+    """
+    client, job_id = _client(), job_name(str(flow_run.id), step)
+    _submit(client, job_id, shlex.join(command))
+    seen = 0
+    while True:
+        status = client.get_job_status(job_id)
+        seen = _stream(client.get_job_logs(job_id), seen, on_line)
+        if status.is_terminal():
+            break
+        time.sleep(_POLL_S)
+    if status != JobStatus.SUCCEEDED:
+        raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
+
+
+def stop_jobs(_flow: Any, run: Any, _state: Any) -> None:
+    """Hook of a flow: stop all its Ray jobs."""
+    client = _client()
+    prefix = job_name(str(run.id), "")
+    for job in client.list_jobs():
+        if (job.submission_id or "").startswith(prefix) and not job.status.is_terminal():
+            client.stop_job(job.submission_id)
+
+
+def job_name(flow_run_id: str, step: str) -> str:
+    """The submission id of a flow run's step."""
+    return f"adodn-{flow_run_id}-{step}"
+
+
+def last_lines(log: str, count: int = 12) -> str:
+    """The end of a log: the error of our own if there is one, else the last lines."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return errors[-1].removeprefix("error: ") if errors else "\n".join(lines[-count:])
+
+
+def _client() -> JobSubmissionClient:
+    places = settings.get()
+    token = places.ray_auth_token.get_secret_value()
+    if token:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+    try:
+        return JobSubmissionClient(places.ray_dashboard_url)
+    except (ConnectionError, RuntimeError) as error:
+        raise StackError(f"no Ray job server at {places.ray_dashboard_url}: {error}; run: adodn up") from error
+
+
+def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> None:
+    known = {job.submission_id: job.status for job in client.list_jobs()}
+    if job_id in known:
+        if not known[job_id].is_terminal() or known[job_id] == JobStatus.SUCCEEDED:
+            get_run_logger().info("going on with Ray job %s", job_id)
+            return
+        client.delete_job(job_id)
+    client.submit_job(entrypoint=entrypoint, submission_id=job_id)
+    get_run_logger().info("Ray job %s: %s", job_id, entrypoint)
+
+
+def _stream(log: str, seen: int, on_line: Callable[[str], None] | None) -> int:
+    """Log the whole lines beyond `seen` characters; answers how far it came."""
+    end = log.rfind("\n") + 1
+    for line in log[seen:end].splitlines():
+        get_run_logger().info("%s", line)
+        if on_line:
+            on_line(line)
+    return max(seen, end)
