@@ -1,0 +1,205 @@
+"""Tracking on a real MLflow server, through a relay that can be cut like a network."""
+
+import contextlib
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import mlflow
+import pytest
+
+from adodn import recipes, settings
+from adodn.errors import TrackingError
+from adodn.tracking import DatasetRef, Tracker, params_of
+from tests.integration.test_registry import a_report
+
+pytestmark = pytest.mark.integration
+
+CONFIG = recipes.get("adodn_300w")
+DATASET = DatasetRef(name="300w", digest="ab" * 32, uri="s3://bucket/datasets/300w/v1")
+
+
+class Relay:
+    """Passes bytes between a port of its own and the server, until it is cut."""
+
+    def __init__(self, uri: str) -> None:
+        address = urlsplit(uri)
+        self._server = (address.hostname or "", address.port or 80)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self.mend()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def mend(self) -> None:
+        if self._listener.fileno() < 0:
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(self._server)
+                self._open += [client, server]
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def relay(stack: object) -> Iterator[Relay]:
+    relay = Relay(settings.get().mlflow_tracking_uri)
+    yield relay
+    relay.cut()
+
+
+def start(uri: str, run_name: str, **changed: object) -> Tracker:
+    tracker = Tracker(uri)
+    params = params_of(CONFIG) | changed
+    tracker.start(run_name, fingerprint=CONFIG.fingerprint(), params=params, tags={"workers": "2"}, dataset=DATASET)
+    return tracker
+
+
+@pytest.fixture
+def run_name(stack: object) -> str:
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+def stored(tracker: Tracker) -> mlflow.entities.Run:
+    return mlflow.MlflowClient(settings.get().mlflow_tracking_uri).get_run(tracker.run_id)
+
+
+def epochs(tracker: Tracker, metric: str) -> list[tuple[int, float]]:
+    client = mlflow.MlflowClient(settings.get().mlflow_tracking_uri)
+    return sorted((m.step, m.value) for m in client.get_metric_history(tracker.run_id, metric))
+
+
+def test_a_restarted_training_continues_its_run(run_name: str) -> None:
+    """The same fingerprint and name is one run, its parameters once and its epochs in line; another name is another."""
+    uri = settings.get().mlflow_tracking_uri
+    first = start(uri, run_name)
+    first.log_epoch(0, {"val/nme@outer_eye_corners": 0.5})
+    first.finish("FAILED")
+
+    again = start(uri, run_name)
+    again.log_epoch(1, {"val/nme@outer_eye_corners": 0.25})
+    by_id = Tracker(uri)
+    by_id.start(run_name, fingerprint=CONFIG.fingerprint(), params={}, run_id=first.run_id)
+    again.finish()
+
+    assert first.run_id == again.run_id == by_id.run_id != start(uri, run_name + "-other").run_id
+    assert epochs(again, "val/nme:outer_eye_corners") == [(0, 0.5), (1, 0.25)]
+    assert stored(again).info.status == "FINISHED"
+
+
+def test_a_run_says_what_was_computed_on_what(run_name: str) -> None:
+    """Every field of the config is a parameter, and the dataset an input, its full digest a tag."""
+    run = stored(start(settings.get().mlflow_tracking_uri, run_name))
+
+    assert run.data.params == {name: str(value) for name, value in params_of(CONFIG).items()}
+    assert run.data.params["data.augment.rotation_deg"] == "30.0"
+    assert run.data.tags["dataset_digest.300w"] == DATASET.digest
+    assert run.inputs.dataset_inputs[0].dataset.digest == DATASET.digest[:36]
+
+
+def test_parameters_never_change_in_a_run(run_name: str) -> None:
+    """The same name with another seed is an error that names the seed, both values and the way out."""
+    uri = settings.get().mlflow_tracking_uri
+    start(uri, run_name)
+
+    with pytest.raises(TrackingError, match=r"train\.seed = '0', now it is '9'.*another name"):
+        start(uri, run_name, **{"train.seed": 9})
+
+
+def test_an_outage_loses_no_epoch(run_name: str, relay: Relay) -> None:
+    """Epochs logged while the server is away arrive when it is back, each once; training waits seconds at most."""
+    tracker = start(relay.uri, run_name)
+    tracker.log_epoch(0, {"loss": 4.0})
+    relay.cut()
+    began = time.monotonic()
+    tracker.log_epoch(1, {"loss": 3.0})
+    assert time.monotonic() - began < 20
+    relay.mend()
+    tracker.log_epoch(2, {"loss": 2.0})
+    tracker.finish()
+
+    assert epochs(tracker, "loss") == [(0, 4.0), (1, 3.0), (2, 2.0)]
+
+
+def test_the_end_of_a_run_waits_for_the_server(run_name: str, relay: Relay) -> None:
+    """A server that comes back within the tracker's patience gets what is left."""
+    tracker = start(relay.uri, run_name)
+    relay.cut()
+    tracker.log_epoch(0, {"loss": 1.0})
+    threading.Timer(5, relay.mend).start()
+    tracker.finish()
+
+    assert epochs(tracker, "loss") == [(0, 1.0)]
+    assert stored(tracker).info.status == "FINISHED"
+
+
+def test_no_server_is_one_error_within_seconds(relay: Relay) -> None:
+    """Nothing listens: the error names the address and the way out, at once."""
+    relay.cut()
+    began = time.monotonic()
+
+    with pytest.raises(
+        TrackingError, match=rf"'{relay.uri}' could not be reached.*adodn up.*ADODN_MLFLOW_TRACKING_URI"
+    ):
+        Tracker(relay.uri)
+    assert time.monotonic() - began < 20
+
+
+def test_a_refusal_is_not_taken_for_an_outage(run_name: str) -> None:
+    """A name that MLflow does not allow is an error at once, and stands in no later epoch's way."""
+    tracker = start(settings.get().mlflow_tracking_uri, run_name)
+
+    with pytest.raises(TrackingError, match="refused to log epoch 0"):
+        tracker.log_epoch(0, {"los$": 1.0})
+    tracker.log_epoch(1, {"loss": 1.0})
+    assert epochs(tracker, "loss") == [(1, 1.0)]
+
+
+def test_a_report_is_kept_with_its_faces(run_name: str) -> None:
+    """Figures are metrics; JSON and per-face CSV are artifacts that read back byte for byte."""
+    uri = settings.get().mlflow_tracking_uri
+    tracker, report = start(uri, run_name), a_report(0.25)
+    tracker.log_report(report)
+
+    def artifact(path: str) -> str:
+        return str(mlflow.artifacts.load_text(f"runs:/{tracker.run_id}/{path}"))
+
+    mlflow.set_tracking_uri(uri)
+    assert artifact("evaluation/rendered.json") == report.to_json()
+    assert artifact("evaluation/rendered.csv") == report.errors.to_csv()
+    assert stored(tracker).data.metrics["rendered/easy nme:outer_eye_corners"] == 0.25
+    assert stored(tracker).data.tags["dataset_digest.rendered"] == "a" * 64
+
+
+def test_a_tracker_without_a_run_says_so(stack: object) -> None:
+    """Logging before start is a mistake in the program, and named."""
+    with pytest.raises(ValueError, match="call start first"):
+        Tracker(settings.get().mlflow_tracking_uri).log_bytes("a.txt", b"")
