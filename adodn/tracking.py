@@ -74,15 +74,28 @@ class Tracker:
         self._experiment = experiment
         self._patience_s = patience_s
         self._unsent: deque[list[Metric]] = deque()
-        self._run_id = ""
+        self._run: Run | None = None
         self._client = client_of(uri)
 
     @property
     def run_id(self) -> str:
-        """The run that was started."""
-        if not self._run_id:
-            raise ValueError("the tracker has no run; call start first")
-        return self._run_id
+        """The run that was started or attached to."""
+        return str(self._known_run().info.run_id)
+
+    @property
+    def run_url(self) -> str:
+        """Where a browser shows the run."""
+        info = self._known_run().info
+        return f"{self._uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+
+    def attach(self, run_id: str) -> None:
+        """Write to a run that is there, and leave its status as it is: for what is found out after training.
+
+        Raises:
+            TrackingError: If the server refuses or cannot be reached, or there is no such run.
+        """
+        with reaching(self._uri, f"find run {run_id!r}"):
+            self._run = self._client.get_run(run_id)
 
     def start(
         self,
@@ -92,7 +105,6 @@ class Tracker:
         params: Mapping[str, object],
         tags: Mapping[str, str] | None = None,
         dataset: DatasetRef | None = None,
-        run_id: str | None = None,
     ) -> str:
         """Begin a run, or go on with the one that an interrupted training left.
 
@@ -102,7 +114,6 @@ class Tracker:
             params: What is computed, flat. Where it runs belongs into `tags`, which may change on a restart.
             tags: Anything else worth finding runs by.
             dataset: What it is trained on.
-            run_id: Continue this run, whatever its name.
 
         Returns:
             The run's id.
@@ -112,15 +123,15 @@ class Tracker:
         """
         with reaching(self._uri, f"start run {run_name!r}"):
             experiment = self._experiment_id()
-            run = self._client.get_run(run_id) if run_id else self._find(experiment, run_name, fingerprint)
+            run = self._find(experiment, run_name, fingerprint)
             if run is None:
                 run = self._client.create_run(experiment, run_name=run_name, tags={"fingerprint": fingerprint})
-            self._run_id = run.info.run_id
-            self._client.update_run(self._run_id, status="RUNNING")
+            self._run = run
+            self._client.update_run(self.run_id, status="RUNNING")
             self._describe(run, params, {**(tags or {}), **_dataset_tags(dataset)})
             if dataset is not None:
-                self._client.log_inputs(self._run_id, datasets=[_dataset_input(dataset)])
-        return self._run_id
+                self._client.log_inputs(self.run_id, datasets=[_dataset_input(dataset)])
+        return self.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record an epoch. When the server is away it is kept for later, and training goes on.
@@ -177,6 +188,11 @@ class Tracker:
         self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
         self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
 
+    def _known_run(self) -> Run:
+        if self._run is None:
+            raise ValueError("the tracker has no run; call start or attach first")
+        return self._run
+
     def _send_epochs(self) -> None:
         while self._unsent:
             # Sent twice (the answer got lost), a metric of the same time and step is stored once.
@@ -219,7 +235,7 @@ class Tracker:
                 f"{texts[name]!r}; parameters never change in a run, so give this training another name"
             )
         fresh = [Param(name, text) for name, text in texts.items() if name not in known]
-        self._client.log_batch(self._run_id, params=fresh, tags=[RunTag(*tag) for tag in tags.items()])
+        self._client.log_batch(self.run_id, params=fresh, tags=[RunTag(*tag) for tag in tags.items()])
 
 
 def params_of(config: ExperimentConfig) -> dict[str, object]:

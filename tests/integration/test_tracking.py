@@ -106,11 +106,9 @@ def test_a_restarted_training_continues_its_run(run_name: str) -> None:
 
     again = start(uri, run_name)
     again.log_epoch(1, {"val/nme@outer_eye_corners": 0.25})
-    by_id = Tracker(uri)
-    by_id.start(run_name, fingerprint=CONFIG.fingerprint(), params={}, run_id=first.run_id)
     again.finish()
 
-    assert first.run_id == again.run_id == by_id.run_id != start(uri, run_name + "-other").run_id
+    assert first.run_id == again.run_id != start(uri, run_name + "-other").run_id
     assert epochs(again, "val/nme:outer_eye_corners") == [(0, 0.5), (1, 0.25)]
     assert stored(again).info.status == "FINISHED"
 
@@ -199,7 +197,23 @@ def test_a_report_is_kept_with_its_faces(run_name: str) -> None:
     assert stored(tracker).data.tags["dataset_digest.rendered"] == "a" * 64
 
 
+def test_attaching_adds_to_a_run_and_leaves_its_status(run_name: str) -> None:
+    """What is found out after training goes to the finished run, which stays finished; its page can be opened."""
+    uri = settings.get().mlflow_tracking_uri
+    trained = start(uri, run_name)
+    trained.finish()
+    after = Tracker(uri)
+    after.attach(trained.run_id)
+    after.log_report(a_report(0.5))
+
+    assert stored(trained).info.status == "FINISHED"
+    assert stored(trained).data.metrics["rendered/hard nme:outer_eye_corners"] == 0.5
+    assert after.run_url == f"{uri}/#/experiments/{stored(trained).info.experiment_id}/runs/{trained.run_id}"
+    with pytest.raises(TrackingError, match="find run 'nowhere'"):
+        Tracker(uri).attach("nowhere")
+
+
 def test_a_tracker_without_a_run_says_so(stack: object) -> None:
     """Logging before start is a mistake in the program, and named."""
-    with pytest.raises(ValueError, match="call start first"):
+    with pytest.raises(ValueError, match="call start or attach first"):
         Tracker(settings.get().mlflow_tracking_uri).log_bytes("a.txt", b"")
