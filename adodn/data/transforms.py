@@ -161,15 +161,16 @@ def warp(image: Image, affine: Affine, out: Image) -> None:
         image, affine = _shrunk(image, affine, shrink)
     pixel_to_source = affine / input_px
     pixel_to_source[:, 2] = affine[:, 2] + pixel_to_source[:, :2].sum(axis=1) / 2
-    cv2.warpAffine(
-        image,
+    # OpenCV warps four channels more than twice as fast as three; the two conversions cost far less than that saves.
+    warped = cv2.warpAffine(
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA),
         pixel_to_source,
         (input_px, input_px),
-        dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(0, 0, 0),
+        borderValue=(0, 0, 0, 0),
     )
+    cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
 
 
 def adjust_colours(image: Image, augmentation: Augmentation) -> None:
