@@ -5,29 +5,47 @@ face.image, face.landmarks, face.visible
 """
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.shape import MEAN_LANDMARKS
+from adodn.datasets.rendering import hair as hairs
+from adodn.datasets.rendering.backdrop import draw_backdrop, draw_shoulders
+from adodn.datasets.rendering.camera import Camera, Raster, detail, rasterise, rotation, seen
+from adodn.datasets.rendering.ears import draw_ears
+from adodn.datasets.rendering.features import placed_landmarks
+from adodn.datasets.rendering.light import Light, apply_shade, draw_light, expose, shade
+from adodn.datasets.rendering.occluders import Stage, Worn, draw_occluder, pick_occluder, wear
+from adodn.datasets.rendering.paint import paint_face
+from adodn.datasets.rendering.person import Moment, Person, draw_moment, draw_person
+from adodn.datasets.rendering.shape import bilinear, head_sheet, jaw_places
 from adodn.errors import ConfigError
+
+Floats: TypeAlias = NDArray[np.float32]
+Reals: TypeAlias = NDArray[np.float64]
+Image: TypeAlias = NDArray[np.uint8]
 
 KINDS = ("train", "val", "common", "challenging")
 MIN_SIZE_PX, MAX_SIZE_PX = 64, 512
 PHOTOS_PER_PERSON = 2
+_HARD_SHARE = {"train": 0.4, "val": 0.4, "common": 0.0, "challenging": 1.0}
+_PERSON, _PHOTO = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RenderedFace:
     """A drawn face and what is known of it."""
 
-    image: NDArray[np.uint8]
+    image: Image
     """`[H, W, 3]`, RGB."""
-    landmarks: NDArray[np.float64]
+    landmarks: Reals
     """`[68, 2]`, pixels."""
     visible: NDArray[np.bool_]
     """`[68]`; False where turned away or covered by a drawn occluder."""
+    occluder_mask: NDArray[np.bool_]
+    """`[H, W]`: pixels that an occluder covers; clear glasses count as none."""
     attributes: dict[str, str | float | bool] = field(default_factory=dict)
 
 
@@ -45,16 +63,134 @@ def render(seed: int, split_kind: str, index: int, size_px: int) -> RenderedFace
     """
     if split_kind not in KINDS:
         raise ConfigError(f"split_kind must be one of {', '.join(KINDS)}, got {split_kind!r}")
-    rng = np.random.default_rng([seed, KINDS.index(split_kind), index])
-    yaw = np.radians(rng.uniform(-65, 65) if split_kind == "challenging" else rng.uniform(-30, 30))
-    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    points = (MEAN_LANDMARKS - [0, 45, -40]) @ turn.T
-    landmarks = points[:, :2] * (size_px / 260) + (size_px - 1) / 2
-    image = np.full((size_px, size_px, 3), rng.integers(0, 255, 3), np.uint8)
-    skin = tuple(int(v) for v in rng.integers(60, 220, 3))
-    fixed = np.rint(landmarks * 16).astype(np.int32)
-    cv2.fillConvexPoly(image, cv2.convexHull(fixed), skin, cv2.LINE_AA, 4)
-    for part in (range(36, 42), range(42, 48), range(48, 60)):
-        cv2.fillPoly(image, [fixed[list(part)]], (30, 20, 40), cv2.LINE_AA, 4)
-    attributes: dict[str, str | float | bool] = {"yaw_deg": float(np.degrees(yaw)), "occluder": "none"}
-    return RenderedFace(image=image, landmarks=landmarks, visible=np.ones(68, bool), attributes=attributes)
+    kind = KINDS.index(split_kind)
+    person = draw_person(np.random.default_rng([seed, kind, index // PHOTOS_PER_PERSON, _PERSON]))
+    rng = np.random.default_rng([seed, kind, index, _PHOTO])
+    hard = bool(rng.random() < _HARD_SHARE[split_kind])
+    moment = draw_moment(rng, hard=hard)
+    occluder = pick_occluder(rng, hard=hard, turned=abs(moment.yaw_deg) > 35)
+    return draw(person, moment, occluder, rng, size_px=size_px, hard=hard)
+
+
+def draw(
+    person: Person, moment: Moment, occluder: str, rng: np.random.Generator, *, size_px: int, hard: bool
+) -> RenderedFace:
+    """Draw a given person in a given moment; the rest (light, lens, background, noise) comes from `rng`."""
+    light = draw_light(rng, hard=hard)
+    mean_landmarks = placed_landmarks(person, moment)
+    skin = _deformed(person, moment)
+    places = head_sheet().locate(mean_landmarks)
+    places[:17] = jaw_places()
+    points = bilinear(skin, places[:, 0], places[:, 1])
+    camera = _aim(points, moment, rng, size_px)
+    landmarks, heights = camera.project(points)
+    worn = wear(occluder, rng)
+    shell, image, raster, covered = _picture(person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px)
+    _, shell_heights = camera.project(shell)
+    visible = seen(raster, shell_heights, landmarks, heights)
+    stage = Stage(
+        image=image,
+        covered=covered,
+        camera=camera,
+        raster=raster,
+        heights=shell_heights,
+        landmarks=landmarks,
+        person=person,
+        light=light,
+        yaw_deg=moment.yaw_deg,
+    )
+    draw_occluder(stage, occluder, rng)
+    visible &= ~_under(covered, landmarks)
+    return RenderedFace(
+        image=expose(image, rng, hard=hard),
+        landmarks=landmarks,
+        visible=visible,
+        occluder_mask=covered > 0,
+        attributes=_attributes(person, moment, occluder, hard),
+    )
+
+
+def _attributes(person: Person, moment: Moment, occluder: str, hard: bool) -> dict[str, str | float | bool]:
+    return {
+        "yaw_deg": round(moment.yaw_deg, 3),
+        "pitch_deg": round(moment.pitch_deg, 3),
+        "roll_deg": round(moment.roll_deg, 3),
+        "expression": moment.expression,
+        "occluder": occluder,
+        "hair": person.hair_style,
+        "beard": person.beard > 0.5,
+        "hard": hard,
+    }
+
+
+def _deformed(person: Person, moment: Moment) -> Floats:
+    """Vertices `[C, R, 3]` of this person's head with this expression."""
+    sheet = head_sheet()
+    weights = np.concatenate([person.traits, moment.weights]).astype(np.float32)
+    shift = weights @ sheet.modes.reshape(len(weights), -1)
+    return np.asarray(sheet.vertices + shift.reshape(sheet.vertices.shape))
+
+
+def _aim(points: Reals, moment: Moment, rng: np.random.Generator, size_px: int) -> Camera:
+    """A camera whose picture holds the landmarks in about the middle, at about half its side."""
+    turn = rotation(*np.radians([moment.yaw_deg, moment.pitch_deg, moment.roll_deg]))
+    rough = Camera(rotation=turn, distance=float(rng.uniform(550, 1800)), scale=1.0, offset=np.zeros(2))
+    seen_points, _ = rough.project(points)
+    low, high = seen_points.min(0), seen_points.max(0)
+    scale = float(rng.uniform(0.5, 0.62) * size_px / (high - low).max())
+    middle = (size_px - 1) / 2 + rng.uniform(-0.04, 0.04, 2) * size_px
+    return Camera(rotation=turn, distance=rough.distance, scale=scale, offset=middle - scale * (low + high) / 2)
+
+
+def _picture(
+    person: Person,
+    moment: Moment,
+    skin: Floats,
+    mean_landmarks: Reals,
+    camera: Camera,
+    light: Light,
+    worn: Worn | None,
+    rng: np.random.Generator,
+    size_px: int,
+) -> tuple[Floats, Image, Raster, Image]:
+    """Outer vertices of head and hair, the picture without held things, what each pixel shows, and what is covered."""
+    fine = detail(size_px)
+    texture = paint_face(person, moment, mean_landmarks, fine, rng)
+    shell, hair = skin, hairs.grow(person)
+    if hair is not None:
+        shell = hairs.thicken(skin, hair)
+        hairs.paint_hair(texture, hair, fine)
+    cloth = np.zeros(texture.shape[:2], np.uint8)
+    if worn is not None:
+        shell = worn.put_on(shell, texture, cloth, fine)
+    pixels, _ = camera.project(shell)
+    raster = rasterise(pixels, camera.azimuth, size_px)
+    lit = apply_shade(texture, *shade(shell, camera.rotation, light))
+    image = draw_backdrop(rng, size_px)
+    draw_shoulders(image, camera, np.radians(moment.yaw_deg), light, rng)
+    shows_ears = hair is None or not hair.is_long
+    if shows_ears:
+        draw_ears(image, camera, skin, person, light, near=False)
+    x, y = (raster.row + np.float32(0.5)) * fine - np.float32(0.5), (raster.column + np.float32(0.5)) * fine - np.float32(0.5)
+    _lay_over(image, cv2.remap(lit, x, y, cv2.INTER_LINEAR), raster.covered)
+    if shows_ears:
+        draw_ears(image, camera, skin, person, light, near=True)
+    covered = cv2.remap(cloth, x, y, cv2.INTER_NEAREST) if worn is not None else np.zeros((size_px, size_px), np.uint8)
+    return shell, image, raster, covered
+
+
+def _lay_over(image: Image, head: Image, covered: Image) -> None:
+    """Put the head on the picture with soft edges."""
+    alpha = cv2.GaussianBlur(covered, (3, 3), 0.7)
+    weight = cv2.merge([alpha] * 3)
+    over = cv2.multiply(head, weight, scale=1 / 255)
+    under = cv2.multiply(image, cv2.bitwise_not(weight), scale=1 / 255)
+    cv2.add(over, under, dst=image)
+
+
+def _under(covered: Image, landmarks: Reals) -> NDArray[np.bool_]:
+    """`[68]`: True where the pixel of a landmark is covered; a landmark outside the picture is not."""
+    x, y = np.rint(landmarks).astype(np.int64).T
+    size = covered.shape[0]
+    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+    return np.asarray(inside & (covered[np.clip(y, 0, size - 1), np.clip(x, 0, size - 1)] > 0))

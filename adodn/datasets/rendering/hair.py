@@ -1,0 +1,148 @@
+"""Hair and hats: where the hairline runs, how thick the hair lies on the skull, and its strands on the texture."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from adodn.datasets.rendering.paint import Texture, mix, to_texture
+from adodn.datasets.rendering.person import Colour, Person
+from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, head_sheet
+
+Floats: TypeAlias = NDArray[np.float32]
+Reals: TypeAlias = NDArray[np.float64]
+
+_LINE_DEG = np.array([0, 20, 38, 50, 60, 70, 80, 87, 91, 96, 112, 130, 180.0])
+_LINE_Y = np.array([-64, -63, -57, -44, -28, -22, -18, -12, 14, 26, 32, 50, 58.0])
+_FRONT = {"receding": -26.0, "fringe": 17.0, "long_fringe": 17.0, "beanie": 18.0, "cropped": -3.0}
+"""Millimetres by which a style's front edge lies below the usual one."""
+_THICKNESS = {
+    "bald": 0.0,
+    "cropped": 2.5,
+    "short": 8.0,
+    "parted": 12.0,
+    "fringe": 10.0,
+    "long": 12.0,
+    "long_fringe": 12.0,
+    "receding": 5.0,
+    "beanie": 9.0,
+}
+_NUM_STRANDS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Hair:
+    """Hair on one head."""
+
+    last_row: Reals
+    """`[C]`: hair covers the rows above it."""
+    thickness: float
+    """Millimetres."""
+    is_long: bool
+    colour: Colour
+    knitted: bool
+    seed: int
+
+
+def grow(person: Person) -> Hair | None:
+    """The person's hair or hat; None on a bald head."""
+    if person.hair_style == "bald":
+        return None
+    rng = np.random.default_rng(person.hair_seed)
+    sheet = head_sheet()
+    degrees = np.abs(np.degrees(sheet.angles))
+    y = np.interp(degrees, _LINE_DEG, _LINE_Y)
+    front = np.clip((75 - degrees) / 45, 0, 1)
+    y += _FRONT.get(person.hair_style, 0.0) * front + rng.normal(0, 4) * front
+    wave = rng.normal(0, 1.6, COLUMNS)
+    y += np.convolve(wave, [0.25, 0.5, 0.25], "same") * (degrees < 75)
+    if person.hair_style == "parted":
+        y += np.radians(degrees) * 0 + rng.choice([-1, 1]) * 9 * np.sin(2 * sheet.angles) * front
+    if person.hair_style == "beanie":
+        y = np.interp(degrees, [0, 60, 90, 180], [-46, -38, -20, 10.0]) + rng.normal(0, 3)
+    last_row = sheet.locate_around(sheet.angles, y)[:, 1]
+    is_long = person.hair_style.startswith("long")
+    if is_long:
+        last_row = np.where(degrees > 93, ROWS + 2.0, last_row)
+    knitted = person.hair_style == "beanie"
+    return Hair(
+        last_row=last_row,
+        thickness=_THICKNESS[person.hair_style] * float(rng.uniform(0.8, 1.4)),
+        is_long=is_long,
+        colour=rng.uniform(25, 210, 3).astype(np.float32) if knitted else person.hair,
+        knitted=knitted,
+        seed=person.hair_seed,
+    )
+
+
+def thicken(vertices: Floats, hair: Hair) -> Floats:
+    """Vertices `[C, R, 3]` with the hair's volume on them."""
+    inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / 2.5, 0, 1).astype(np.float32)
+    centre = np.array([0, -10, AXIS_Z], np.float32)
+    away = vertices - centre
+    away /= np.sqrt((away**2).sum(-1, keepdims=True)) + np.float32(1)
+    grown = vertices + away * (inside * np.float32(hair.thickness))[..., None]
+    if hair.is_long:
+        _hang(grown, inside)
+    return grown
+
+
+def _hang(vertices: Floats, inside: Floats) -> None:
+    """Long hair does not follow the neck: it falls straight from where the head is widest."""
+    degrees = np.abs(np.degrees(head_sheet().angles))
+    share = np.clip((degrees - 92) / 10, 0, 1).astype(np.float32)[:, None] * inside
+    share[:, : FACE_ROWS // 2] = 0
+    flat = vertices[..., [0, 2]] - np.array([0, AXIS_Z], np.float32)
+    radius = np.sqrt((flat**2).sum(-1)) + np.float32(1e-3)
+    wide = np.maximum(np.float32(92.0) / radius, 1)
+    scale = 1 + (wide - 1) * share
+    vertices[..., 0] *= scale
+    vertices[..., 2] = AXIS_Z + (vertices[..., 2] - np.float32(AXIS_Z)) * scale
+
+
+@cache
+def _strands(detail: int) -> list[Texture]:
+    """A few textures `[C · D, R · D, 3]` of light and dark strands that run down the head; 128 is the mean."""
+    tiles = []
+    for seed in range(_NUM_STRANDS):
+        noise = np.random.default_rng([78, seed]).standard_normal((COLUMNS * detail, ROWS * detail)).astype(np.float32)
+        fine = cv2.GaussianBlur(noise, (0, 0), sigmaX=3.0 * detail, sigmaY=0.22 * detail)
+        broad = cv2.GaussianBlur(noise, (0, 0), sigmaX=5.0 * detail, sigmaY=0.8 * detail)
+        grey = 128 * (1 + 0.22 * fine / fine.std() + 0.14 * broad / broad.std())
+        tiles.append(cv2.merge([np.clip(grey, 20, 255).astype(np.uint8)] * 3))
+    return tiles
+
+
+@cache
+def _knit(detail: int) -> Texture:
+    row = np.arange(ROWS * detail) / detail
+    column = np.arange(COLUMNS * detail)[:, None] / detail
+    ribs = 128 * (1 + 0.14 * np.sin(2 * np.pi * column * 1.3) + 0.05 * np.sin(2 * np.pi * row))
+    return cv2.merge([np.clip(ribs, 0, 255).astype(np.uint8)] * 3)
+
+
+def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
+    """Lay the hair over the painted skin."""
+    rng = np.random.default_rng([hair.seed, 1])
+    tile = _knit(detail) if hair.knitted else _strands(detail)[hair.seed % _NUM_STRANDS]
+    edge = np.stack([np.arange(COLUMNS), hair.last_row], 1)
+    outline = to_texture(np.concatenate([[[-1, -2]], [[-1, hair.last_row[0]]], edge, [[COLUMNS, -2]]]), detail)
+    mask = np.zeros(texture.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [outline], (255,), cv2.LINE_8, 4)
+    coloured = cv2.multiply(tile, (*(hair.colour * 1.0).tolist(), 0.0), scale=1 / 128)
+    cv2.copyTo(coloured, mask, texture)
+    if not hair.knitted:
+        _soften(texture, hair, detail, rng)
+
+
+def _soften(texture: Texture, hair: Hair, detail: int, rng: np.random.Generator) -> None:
+    """Single hairs across the hairline."""
+    column = rng.uniform(4, COLUMNS - 5, 70)
+    edge = np.interp(column, np.arange(COLUMNS), hair.last_row)
+    reach, lean = rng.uniform(0.2, 0.9, 70), rng.uniform(-0.6, 0.6, 70)
+    start, end = np.stack([column, edge - 1.2], 1), np.stack([column + lean, edge + reach], 1)
+    lines = to_texture(np.stack([start, end], 1).reshape(-1, 2), detail).reshape(-1, 2, 2)
+    cv2.polylines(texture, list(lines), False, mix(hair.colour, (0, 0, 0), 0.12).tolist(), 1, cv2.LINE_AA, 4)

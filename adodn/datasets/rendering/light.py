@@ -1,0 +1,127 @@
+"""Light on the head and what the camera makes of the picture: shading, exposure, white balance, blur and noise."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from adodn.datasets.rendering.shape import head_sheet
+
+Floats: TypeAlias = NDArray[np.float32]
+Reals: TypeAlias = NDArray[np.float64]
+Image: TypeAlias = NDArray[np.uint8]
+
+_NUM_GRAINS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Light:
+    """One soft lamp and the light from all around."""
+
+    direction: Floats
+    """`[3]`, unit, from the head to the lamp, as the camera sees it."""
+    ambient: Floats
+    """`[3]`, RGB."""
+    lamp: Floats
+    """`[3]`, RGB."""
+    gloss: float
+
+
+def draw_light(rng: np.random.Generator, *, hard: bool) -> Light:
+    """A random light; where `hard`, more often from the side."""
+    side = rng.normal(0, 0.9 if hard else 0.6)
+    direction = np.array([side, rng.uniform(-0.9, 0.1), rng.uniform(0.5, 1.0)])
+    strength = rng.uniform(0.3, 0.75)
+    warmth = np.array([1.0, 1.0, 1.0]) + rng.normal(0, 0.06) * np.array([1.0, 0.1, -1.0])
+    return Light(
+        direction=(direction / np.linalg.norm(direction)).astype(np.float32),
+        ambient=((1.02 - strength) * (2 - warmth)).astype(np.float32),
+        lamp=(strength * 1.25 * warmth).astype(np.float32),
+        gloss=float(rng.uniform(4, 46)),
+    )
+
+
+def normals(vertices: Floats) -> Floats:
+    """`[C, R, 3]`: unit normals of the sheet, outwards."""
+    across, down = np.empty_like(vertices), np.empty_like(vertices)
+    across[1:-1], across[0], across[-1] = vertices[2:] - vertices[:-2], vertices[1] - vertices[0], vertices[-1] - vertices[-2]
+    down[:, 1:-1] = vertices[:, 2:] - vertices[:, :-2]
+    down[:, 0], down[:, -1] = vertices[:, 1] - vertices[:, 0], vertices[:, -1] - vertices[:, -2]
+    ax, ay, az = across[..., 0], across[..., 1], across[..., 2]
+    bx, by, bz = down[..., 0], down[..., 1], down[..., 2]
+    normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+    length = np.sqrt((normal**2).sum(-1, keepdims=True))
+    return np.asarray(normal / (length + np.float32(1e-6)))
+
+
+@cache
+def _hollows() -> Floats:
+    """`[C, R]`: how much of the surrounding light reaches the mean face: less in eye sockets, beside the nose, under the chin."""
+    vertices = head_sheet().vertices
+    radius = np.hypot(vertices[..., 0], vertices[..., 2] + 95).astype(np.float32)
+    depth = cv2.GaussianBlur(radius, (0, 0), 2.5) - radius
+    return np.clip(1 - 0.055 * np.maximum(depth, 0), 0.45, 1).astype(np.float32)
+
+
+def shade(vertices: Floats, rotation: Reals, light: Light) -> tuple[Image, Image]:
+    """Factors `[C, R, 3]`, where 128 stands for 1, and gloss to be added `[C, R, 3]`."""
+    turned = normals(vertices) @ rotation.T.astype(np.float32)
+    facing = turned @ light.direction
+    soft = np.clip((facing + np.float32(0.25)) / np.float32(1.25), 0, 1)
+    sky = np.float32(0.86) - np.float32(0.14) * turned[..., 1]
+    reach = _hollows()
+    factors = (sky * reach)[..., None] * light.ambient + (soft * (0.5 + 0.5 * reach))[..., None] * light.lamp
+    halfway = light.direction + np.array([0, 0, 1], np.float32)
+    halfway /= np.sqrt((halfway**2).sum())
+    shine = np.clip(turned @ halfway, 0, 1) ** 14 * np.float32(light.gloss)
+    return cv2.convertScaleAbs(factors, alpha=128), cv2.merge([cv2.convertScaleAbs(shine)] * 3)
+
+
+def apply_shade(texture: Image, factors: Image, shine: Image) -> Image:
+    """The texture as lit; the factors are spread from the sheet's vertices over its pixels."""
+    size = (texture.shape[1], texture.shape[0])
+    spread = cv2.resize(factors, size, interpolation=cv2.INTER_LINEAR)
+    lit = cv2.multiply(texture, spread, scale=1 / 128)
+    return np.asarray(cv2.add(lit, cv2.resize(shine, size, interpolation=cv2.INTER_LINEAR)))
+
+
+@cache
+def _grains(size: int) -> list[Image]:
+    """Film grain `[S, S, 3]` around 128, standard deviation 32."""
+    grains = []
+    for seed in range(_NUM_GRAINS):
+        noise = np.random.default_rng([79, seed]).standard_normal((size, size, 3)).astype(np.float32)
+        grains.append(np.clip(128 + 32 * noise, 0, 255).astype(np.uint8))
+    return grains
+
+
+def expose(image: Image, rng: np.random.Generator, *, hard: bool) -> Image:
+    """Blur, tone, colour cast, grain and, now and then, a poor JPEG in between."""
+    size = image.shape[0]
+    sigma = rng.uniform(0.35, 0.75) if rng.random() < 0.8 else rng.uniform(0.8, 1.5)
+    image = cv2.GaussianBlur(image, (0, 0), sigma * size / 160)
+    image = cv2.LUT(image, _tone_table(rng, hard))
+    strength = rng.uniform(0.02, 0.1) if rng.random() < 0.8 else rng.uniform(0.1, 0.3)
+    grain = _grains(size)[int(rng.integers(_NUM_GRAINS))]
+    grain = cv2.flip(grain, int(rng.integers(-1, 2)))
+    image = cv2.addWeighted(image, 1, grain, strength, -128 * strength)
+    if rng.random() < 0.12:
+        data = simplejpeg.encode_jpeg(image, quality=int(rng.integers(25, 70)), colorspace="RGB")
+        image = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    return np.asarray(image)
+
+
+def _tone_table(rng: np.random.Generator, hard: bool) -> Image:
+    """`[256, 1, 3]`: exposure, contrast and white balance of one photo."""
+    dark = rng.random() < (0.15 if hard else 0.06)
+    gain = rng.uniform(0.35, 0.6) if dark else rng.uniform(0.8, 1.18)
+    gamma = rng.uniform(0.85, 1.2)
+    balance = 1 + rng.normal(0, 0.045, 3)
+    levels = np.linspace(0, 1, 256)[:, None]
+    grey = rng.random() < 0.04
+    table = 255 * np.clip(gain * (np.ones(3) if grey else balance) * levels**gamma, 0, 1)
+    return np.rint(table).astype(np.uint8)[:, None, :]
