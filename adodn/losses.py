@@ -61,10 +61,11 @@ class _NuclearNorm(torch.autograd.Function):
         return singular.sum().to(value_dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (polar,) = ctx.saved_tensors
-        return gradient.to(polar.dtype) * polar  # type: ignore[no-any-return]
+        scaled: Tensor = gradient.to(polar.dtype) * polar
+        return scaled
 
 
 def singular_values(tall: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,12 +24,15 @@ from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError
 from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
 from adodn.model_files import read_model
-from adodn.models import OcclusionAdaptiveNet
+from adodn.models import OcclusionAdaptiveNet, Prediction
 from adodn.plots import ced_figure, error_sheet
 from adodn.settings import Settings
 from adodn.train import checkpoint
 
 NORMALISER = "outer_eye_corners"
+REPORT = "report.json"
+PICTURES = {"ced.png": "png", "faces.jpg": "jpeg"}
+"""File name → image type."""
 _EVALUATION_BATCH = 32
 
 
@@ -59,6 +62,16 @@ class Measured:
     sheet: bytes
     """JPEG: best, median and worst faces."""
 
+    def files(self) -> dict[str, bytes]:
+        """File name → content, as they are kept and shown: the report, the error of each face, the pictures."""
+        ced, sheet = PICTURES
+        return {
+            "figures.json": self.report.to_json().encode(),
+            "errors.csv": self.report.errors.to_csv().encode(),
+            ced: self.ced,
+            sheet: self.sheet,
+        }
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
@@ -67,6 +80,8 @@ class Published:
     model_uri: str
     is_champion: bool
     reason: str
+    run_url: str
+    """Of the MLflow run that trained it."""
 
 
 def outcome_uri(run_name: str, places: Settings) -> str:
@@ -94,14 +109,17 @@ def read_outcome(run_name: str, places: Settings) -> Outcome:
         raise CheckpointError(f"{uri}: not the outcome of a run: {error}; train it again under another name") from error
 
 
-def write_report(run_name: str, answer: dict[str, object], places: Settings) -> None:
-    """Put a run's evaluation beside its checkpoints, for those who wait for it."""
-    S3Store.from_settings(places).put(report_uri(run_name, places), json.dumps(answer, sort_keys=True).encode())
+def evaluation_uri(run_name: str, file_name: str, places: Settings) -> str:
+    """Where a file of a run's latest evaluation lies: `REPORT`, or one of `PICTURES`."""
+    return f"{places.runs_uri}/{run_name}/evaluation/{file_name}"
 
 
-def report_uri(run_name: str, places: Settings) -> str:
-    """Where a run's latest evaluation lies."""
-    return f"{places.runs_uri}/{run_name}/report.json"
+def write_evaluation(run_name: str, measured: Measured, answer: dict[str, object], places: Settings) -> None:
+    """Put an evaluation beside the run's checkpoints, for those who wait for it; the report comes last."""
+    store = S3Store.from_settings(places)
+    for file_name, content in measured.files().items():
+        store.put(evaluation_uri(run_name, file_name, places), content)
+    store.put(evaluation_uri(run_name, REPORT, places), json.dumps(answer, sort_keys=True).encode())
 
 
 def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
@@ -160,7 +178,8 @@ def measure(network: OcclusionAdaptiveNet, config: ExperimentConfig, dataset_uri
 
     @torch.inference_mode()
     def predict(images: torch.Tensor) -> torch.Tensor:
-        return network(images).landmarks
+        prediction: Prediction = network(images)
+        return prediction.landmarks
 
     errors = face_errors(predict, loader, protocol, NORMALISER)
     return Measured(
@@ -181,11 +200,11 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     tracker = Tracker(places.mlflow_tracking_uri)
     tracker.attach(tracking_run_id)
     tracker.log_report(measured.report)
-    tracker.log_bytes(f"evaluation/{measured.report.dataset}-ced.png", measured.ced)
-    tracker.log_bytes(f"evaluation/{measured.report.dataset}-faces.jpg", measured.sheet)
+    for file_name in PICTURES:
+        tracker.log_bytes(f"evaluation/{measured.report.dataset}-{file_name}", measured.files()[file_name])
     version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
     decision = registry.promote_if_better(version.name, primary_metric(measured.report), why=why)
-    return Published(model_uri=version.uri, is_champion=decision.moved, reason=decision.reason)
+    return Published(model_uri=version.uri, is_champion=decision.moved, reason=decision.reason, run_url=tracker.run_url)
 
 
 def primary_metric(evaluation: EvaluationReport) -> str:

@@ -44,18 +44,15 @@ def evaluate(
     answer: dict[str, object] = json.loads(measured.report.to_json())
     if put_on_record and run is not None:
         answer |= asdict(publish.publish(measured, run.tracking_run_id, places, why=f"run {run.run_name}"))
-        publish.write_report(run.run_name, answer, places)
+        publish.write_evaluation(run.run_name, measured, answer, places)
     typer.echo(json.dumps(answer)) if as_json else _show(measured.report, answer)
 
 
 def write_files(measured: publish.Measured, folder: Path) -> None:
-    """Write report, errors of each face, CED plot and face sheet."""
+    """Write figures, the error of each face, and the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = measured.report.dataset
-    (folder / f"{name}.json").write_text(measured.report.to_json())
-    (folder / f"{name}.csv").write_text(measured.report.errors.to_csv())
-    (folder / f"{name}-ced.png").write_bytes(measured.ced)
-    (folder / f"{name}-faces.jpg").write_bytes(measured.sheet)
+    for name, content in measured.files().items():
+        (folder / name).write_bytes(content)
 
 
 def results_table(report: EvaluationReport) -> Table:

@@ -127,7 +127,8 @@ class FaceRecord:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        plain = {name: getattr(self, name) for name in self.__slots__}  # asdict copies every point: ten times slower
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str | bytes, where: str) -> "FaceRecord":

@@ -34,7 +34,7 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         if input.shape[0] % self.faces:
             raise ValueError(f"batch must be a multiple of {self.faces} faces in training, got {input.shape[0]}")
-        runs = input.split(self.faces)
+        runs = [input] if input.shape[0] == self.faces else torch.split(input, self.faces)
         means = torch.zeros(len(runs), self.num_features, device=input.device)
         variances = torch.zeros_like(means)
         # momentum 1 makes batch_norm write the run's own statistics into the two rows, at no extra pass over the data.
@@ -54,7 +54,7 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, faces={self.faces}"
+        return f"{self.num_features}, faces={self.faces}"
 
 
 def running_buffers(model: nn.Module) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 Shapes: B batch, C channels in, G = C / r, H×W grid, S = H·W.
 """
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class GeometryModule(nn.Module):
         a, b = self.pathway_a(features), self.pathway_b(features)
         products = _outer_product(a, b) if self.interaction == "outer_product" else a @ b.mT
         relations = torch.relu(self.norm(self.combine(products)))
-        return nn.functional.adaptive_avg_pool2d(relations, features.shape[-2:])
+        return nn.functional.adaptive_avg_pool2d(relations, (features.shape[-2], features.shape[-1]))
 
 
 def _outer_product(a: Tensor, b: Tensor) -> Tensor:
@@ -54,6 +54,6 @@ def bottleneck(channels: int, width: int, out_channels: int, kernel: int, norm: 
     layers: list[nn.Module] = []
     for inside, outside, size in ((channels, width, 1), (width, width, kernel), (width, out_channels, 1)):
         conv = nn.Conv2d(inside, outside, size, padding=size // 2, bias=False)
-        nn.init.kaiming_normal_(cast(Tensor, conv.weight), mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         layers += [conv, norm(outside), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -77,7 +77,6 @@ def train(
         train_loop_config={
             "config": config.to_json(),
             "dataset_uri": dataset_uri,
-            "run_name": run_name,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
             "loader_threads": resources.loader_threads,
@@ -178,25 +177,20 @@ def _worker(given: dict[str, Any]) -> None:
     _start_from_weights(network, config, places)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped = ray.train.torch.prepare_model(
-        network, move_to_device=False, parallel_strategy_kwargs={"broadcast_buffers": False}
+        network, move_to_device=False, parallel_strategy_kwargs={"forward_sync_buffers": False}
     )
     loaders = _loaders(config, given, places)
     state = build_state(config, network, wrapped, len(loaders["train"]))
     _resume(state)
-    tracker = _join_tracking(config, given, places) if rank() == 0 else None
+    tracker = _tracker_of(given, places) if rank() == 0 else None
     fit(state, loaders["train"], loaders["val"], _Reports(tracker, given["checkpoint_every_steps"]))
     if tracker is not None:
-        tracker.finish()
+        tracker.finish()  # sends what an outage held back
 
 
-def _join_tracking(config: ExperimentConfig, given: dict[str, Any], places: Settings) -> Tracker:
+def _tracker_of(given: dict[str, Any], places: Settings) -> Tracker:
     tracker = Tracker(places.mlflow_tracking_uri)
-    tracker.start(
-        given["run_name"],
-        fingerprint=config.fingerprint(),
-        params=params_of(config),
-        run_id=given["tracking_run_id"],
-    )
+    tracker.attach(given["tracking_run_id"])
     return tracker
 
 

@@ -36,5 +36,5 @@ def average_over_peers(tensors: Iterable[Tensor]) -> None:
     flat = torch.cat([tensor.flatten() for tensor in kept])
     dist.all_reduce(flat)
     flat /= world_size()
-    for tensor, part in zip(kept, flat.split([tensor.numel() for tensor in kept]), strict=True):
+    for tensor, part in zip(kept, torch.split(flat, [tensor.numel() for tensor in kept]), strict=True):
         tensor.copy_(part.view_as(tensor))

@@ -1,0 +1,154 @@
+"""Flow `train-adodn`: raw dataset to registered model. It holds no algorithm: it orders work and shows what came of it.
+
+    prefect deployment run train-adodn --param recipe=adodn_rendered --watch
+"""
+
+import base64
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from adodn import publish, recipes, settings
+from adodn.config import ExperimentConfig, local_batch
+from adodn.data.shards import read_manifest
+from adodn.data.store import S3Store
+from adodn.errors import ConfigError
+from flows.jobs import run_job, stop_jobs
+from flows.shard import shard_dataset
+
+DEFAULT_RECIPE = "adodn_rendered"
+RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
+_EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
+
+
+@flow(name="train-adodn", on_cancellation=[stop_jobs])  # type: ignore[list-item]  # a hook may take any flow
+def train_adodn(
+    recipe: RecipeName = RecipeName(DEFAULT_RECIPE),
+    dataset: Literal["300w", "synthetic"] = "synthetic",
+    root: Path | None = None,
+    options: dict[str, int] | None = None,
+    dataset_uri: str | None = None,
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
+    workers: Annotated[int, Field(ge=1, le=1024)] = 2,
+    gpu: bool = False,
+    changes: dict[str, bool | int | float | str] | None = None,
+    run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = None,
+) -> dict[str, Any]:
+    """Shard a dataset, train a recipe on it, evaluate, register, and promote the model if it is the better one.
+
+    Args:
+        recipe: Which experiment.
+        dataset: Raw dataset to shard first; shards that are there are used as they are.
+        root: The local folder that holds it; none for a rendered one.
+        options: Numbers that the dataset takes, e.g. `{"num_train": 500}`.
+        dataset_uri: A dataset that is sharded already, instead of the three above.
+        epochs: Instead of the recipe's.
+        workers: Processes that train together; they never change the result.
+        gpu: One GPU a worker.
+        changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
+        run_name: Resumes the run of that name; by default a run of its own, which retries of this flow run resume.
+
+    Returns:
+        The evaluation: figures, the registered model, and whether it is champion now.
+    """
+    config = experiment(recipe, epochs, changes, workers)
+    uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
+    run = run_name or f"{config.on_dataset(digest_of(uri)).run_name}-{str(flow_run.id)[:8]}"
+    train(run, recipe, config, uri, workers, gpu)
+    answer = evaluate(run, uri)
+    show(answer, run)
+    return answer
+
+
+def experiment(
+    recipe: str, epochs: int | None, changes: dict[str, Any] | None, workers: int
+) -> ExperimentConfig:
+    """The config of a recipe with its changes, checked before any work is done.
+
+    Raises:
+        ConfigError: If a field is unknown or out of range, or the workers cannot share the batch.
+    """
+    wanted = (changes or {}) | ({"train.epochs": epochs} if epochs else {})
+    config = recipes.get(recipe).with_fields(wanted)
+    local_batch(config, workers)
+    return config
+
+
+def allowed_dataset(uri: str | None) -> str | None:
+    """The sharded dataset, if it may be read.
+
+    Raises:
+        ConfigError: If it lies outside the bucket of the settings.
+    """
+    bucket = settings.get().bucket
+    if uri is not None and (not uri.startswith(f"s3://{bucket}/") or ".." in uri.split("/")):
+        raise ConfigError(f"dataset_uri must lie in s3://{bucket}/, got {uri!r}")
+    return uri
+
+
+def digest_of(uri: str) -> str:
+    """The digest of a sharded dataset."""
+    return read_manifest(S3Store.from_settings(settings.get()), uri).digest
+
+
+def train(run: str, recipe: str, config: ExperimentConfig, uri: str, workers: int, gpu: bool) -> None:
+    """Train on the Ray cluster, and show how far it is."""
+    base, wanted = recipes.get(recipe), config
+    command = ["adodn", "train", "--recipe", recipe, "--dataset", uri, "--run-name", run, "--workers", str(workers)]
+    command += [word for field, value in differences(base, wanted).items() for word in ("--set", f"{field}={value}")]
+    progress = create_progress_artifact(progress=0.0, key="training", description=f"training {run}")
+    assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
+
+    def on_line(line: str) -> None:
+        if found := _EPOCH.search(line):
+            update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
+
+    run_job("train", command + (["--gpu"] if gpu else []), on_line)
+    update_progress_artifact(progress, progress=100.0)
+
+
+def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, str]:
+    """Dotted fields in which two experiments differ, with the wanted values as JSON."""
+
+    def leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in tree.items():
+            found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
+        return found
+
+    old, new = leaves(json.loads(base.to_json())), leaves(json.loads(wanted.to_json()))
+    return {field: json.dumps(value) for field, value in new.items() if value != old[field]}
+
+
+def evaluate(run: str, uri: str) -> dict[str, Any]:
+    """Evaluate on the test split and register, on the Ray cluster."""
+    run_job("evaluate", ["adodn", "evaluate", run, "--dataset", uri, "--register"])
+    places = settings.get()
+    answer: dict[str, Any] = json.loads(S3Store.from_settings(places).get(publish.evaluation_uri(run, publish.REPORT, places)))
+    return answer
+
+
+def show(answer: dict[str, Any], run: str) -> None:
+    """Publish figures, links and the CED plot."""
+    places = settings.get()
+    store = S3Store.from_settings(places)
+    create_table_artifact(table=answer["results"], key="results", description=f"{answer['model_uri']}: {answer['reason']}")
+    create_link_artifact(link=answer["run_url"], link_text="MLflow run", key="mlflow-run")
+    create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="ray-dashboard")
+    for name, kind in publish.PICTURES.items():
+        encoded = base64.b64encode(store.get(publish.evaluation_uri(run, name, places))).decode()
+        create_image_artifact(image_url=f"data:image/{kind};base64,{encoded}", key=name.replace(".", "-"))

@@ -1,0 +1,84 @@
+"""Makes and runs the repository's Prefect deployments. Not for use inside flows.
+
+    deploy()
+    run("train-adodn/train-adodn", {"recipe": "adodn_rendered"}, on_log=print)
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import FlowRun
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.sorting import LogSort
+from prefect.deployments import run_deployment
+from prefect.states import Cancelling
+
+from adodn import settings
+from adodn.errors import StackError
+
+ROOT = Path(__file__).resolve().parents[1]
+_POLL_S = 1.0
+_PAGE = 200
+
+
+def deploy() -> None:
+    """Make all deployments of `prefect.yaml` on the stack's Prefect server; those that exist are brought up to date.
+
+    Raises:
+        StackError: If Prefect refuses; the message carries what it said.
+    """
+    if not (ROOT / "prefect.yaml").is_file():
+        raise StackError(f"deployments are made from a checkout with prefect.yaml, there is none in {ROOT}; clone the repository")
+    command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(command, cwd=ROOT, env=client_environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise StackError(f"`prefect deploy --all` failed: {(done.stderr or done.stdout).strip()[-800:]}")
+
+
+def client_environment() -> dict[str, str]:
+    """The environment in which Prefect's own commands reach the stack."""
+    return {**os.environ, "PREFECT_API_URL": settings.get().prefect_api_url, "DO_NOT_TRACK": "1"}
+
+
+def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], None]) -> None:
+    """Run a deployment, tell of each line of its log, and wait for its end. Ctrl-C cancels the flow run.
+
+    Raises:
+        StackError: If the flow run does not complete.
+    """
+    os.environ.setdefault("PREFECT_API_URL", settings.get().prefect_api_url)
+    flow_run = run_deployment(deployment, parameters=parameters, timeout=0)
+    assert isinstance(flow_run, FlowRun)  # Prefect types this as maybe a coroutine; outside async code it is not
+    with get_client(sync_client=True) as client:
+        try:
+            state = _follow(client, flow_run.id, on_log)
+        except KeyboardInterrupt:
+            client.set_flow_run_state(flow_run.id, Cancelling())
+            with suppress(KeyboardInterrupt):
+                on_log(f"cancelling flow run {flow_run.name} …")
+                _follow(client, flow_run.id, on_log)
+            raise
+    if not state.is_completed():
+        raise StackError(f"flow run {flow_run.name} of {deployment} ended as {state.name}: {state.message}")
+
+
+def _follow(client: SyncPrefectClient, flow_run_id: UUID, on_log: Callable[[str], None]) -> Any:
+    seen = 0
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+    while True:
+        state = client.read_flow_run(flow_run_id).state
+        while page := client.read_logs(wanted, limit=_PAGE, offset=seen, sort=LogSort.TIMESTAMP_ASC):
+            for line in page:
+                on_log(line.message)
+            seen += len(page)
+        if state is not None and state.is_final():
+            return state
+        time.sleep(_POLL_S)

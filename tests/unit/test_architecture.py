@@ -1,0 +1,56 @@
+"""Imports point one way, and each heavy library has one home.
+
+pytest tests/unit/test_architecture.py
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOMES = {
+    "prefect": ("flows/", "infra/", "adodn/prefect_plugin.py"),
+    "ray": ("adodn/train/distributed.py", "flows/", "tune/", "infra/"),
+    "mlflow": ("adodn/tracking.py", "adodn/registry.py"),
+    "optuna": ("tune/",),
+    "boto3": ("adodn/data/store.py", "infra/"),
+    "botocore": ("adodn/data/store.py", "infra/"),
+    "matplotlib": ("adodn/plots.py",),
+    "typer": ("adodn/cli.py", "adodn/commands/"),
+    "infra": ("infra/", "adodn/commands/"),
+    "flows": ("flows/",),
+    "tune": ("tune/",),
+}
+
+
+def imported_packages(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def sources() -> Iterator[Path]:
+    for top in ("adodn", "flows", "tune", "infra"):
+        yield from (ROOT / top).rglob("*.py")
+
+
+def test_every_import_is_at_home() -> None:
+    """`flows → adodn ← tune`, commands alone reach into infra, and no heavy library leaks."""
+    away = [
+        f"{path.relative_to(ROOT)} imports {package}"
+        for path in sources()
+        for package in imported_packages(path)
+        if package in HOMES and not path.relative_to(ROOT).as_posix().startswith(HOMES[package])
+    ]
+
+    assert away == []
+
+
+def test_the_rule_sees_imports_wherever_they_stand(tmp_path: Path) -> None:
+    """An import inside a function counts as well."""
+    file = tmp_path / "late.py"
+    file.write_text("def f():\n    import ray.train\n    from mlflow import client\n")
+
+    assert set(imported_packages(file)) == {"ray", "mlflow"}
