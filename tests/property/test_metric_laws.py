@@ -5,17 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from adodn import metrics
+
+unhurried = settings(deadline=None)  # how long one example takes says more of the machine than of the law
 
 offsets = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 9), st.just(2)), elements=st.floats(-50, 50))
 errors = st.lists(st.floats(0, 2), min_size=1, max_size=30)
 thresholds = st.floats(0.01, 1)
 
 
+@unhurried
 @given(offsets, st.floats(0.1, 10), st.floats(-math.pi, math.pi), st.floats(-100, 100))
 def test_nme_ignores_where_and_how_large_the_face_is(
     offset: np.ndarray, scale: float, turn: float, shift: float
@@ -30,6 +33,7 @@ def test_nme_ignores_where_and_how_large_the_face_is(
     assert after.numpy() == pytest.approx(before.numpy(), rel=1e-9, abs=1e-9)
 
 
+@unhurried
 @given(offsets)
 def test_eq10_is_smaller_by_a_root_of_landmarks(offset: np.ndarray) -> None:
     """Eq. 10 is the root mean square distance over √L · Ω, where nme is the mean distance over Ω."""
@@ -40,6 +44,7 @@ def test_eq10_is_smaller_by_a_root_of_landmarks(offset: np.ndarray) -> None:
     assert literal == pytest.approx(root_mean_square / math.sqrt(offset.shape[1]) / 7, rel=1e-12)
 
 
+@unhurried
 @given(offsets)
 def test_nme_of_a_batch_is_that_of_each_face_alone(offset: np.ndarray) -> None:
     """A face's error does not depend on who shares its batch, to the last bit."""
@@ -51,6 +56,7 @@ def test_nme_of_a_batch_is_that_of_each_face_alone(offset: np.ndarray) -> None:
     assert together == alone
 
 
+@unhurried
 @given(errors, thresholds)
 def test_failures_and_ced_share_out_all_faces(values: list[float], threshold: float) -> None:
     """Every face is at most the threshold or strictly above it."""
@@ -59,6 +65,7 @@ def test_failures_and_ced_share_out_all_faces(values: list[float], threshold: fl
     assert below + metrics.failure_rate(values, threshold) == pytest.approx(1, abs=1e-15)
 
 
+@unhurried
 @given(errors, thresholds)
 def test_auc_is_the_integral_of_the_ced(values: list[float], threshold: float) -> None:
     """Summing the step CED piece by piece between the errors gives the AUC."""
@@ -68,6 +75,7 @@ def test_auc_is_the_integral_of_the_ced(values: list[float], threshold: float) -
     assert metrics.auc(values, threshold) == pytest.approx(float(heights @ np.diff(edges)) / threshold, abs=1e-12)
 
 
+@unhurried
 @given(errors, thresholds, st.floats(0, 1))
 def test_smaller_errors_never_score_worse(values: list[float], threshold: float, shrink: float) -> None:
     """Shrinking every error cannot lower the AUC nor raise the failure rate."""
@@ -77,6 +85,7 @@ def test_smaller_errors_never_score_worse(values: list[float], threshold: float,
     assert metrics.failure_rate(better, threshold) <= metrics.failure_rate(values, threshold)
 
 
+@unhurried
 @given(errors)
 def test_ced_climbs_from_nothing_to_all(values: list[float]) -> None:
     """The CED never falls, and reaches 1 at the largest error."""
