@@ -1,8 +1,8 @@
 """What an experiment computes, as frozen dataclasses. Where and how it runs is in `settings.py` and never here.
 
-    config = recipes.get("adodn_300w")
-    config.fingerprint()          # the same on every machine, changed by anything that changes the result
-    ExperimentConfig.from_json(config.to_json()) == config
+config = recipes.get("adodn_300w")
+config.fingerprint()          # the same on every machine, changed by anything that changes the result
+ExperimentConfig.from_json(config.to_json()) == config
 """
 
 import hashlib
@@ -70,7 +70,7 @@ class LossConfig:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     regression: Literal["squared", "smooth_l1"] = "squared"
-    """Distance between landmarks: the paper's squared Frobenius norm, or smooth L1, which pulls harder on small errors."""
+    """Distance between landmarks: the paper's squared Frobenius norm, or smooth L1, which weighs small ones more."""
     nuclear_norm: NonNegative = 1e-6
     """β, on the nuclear norm of M."""
     response_l1: NonNegative = 1e-6
@@ -160,7 +160,8 @@ class ExperimentConfig:
         faces, batch = self.model.batch_norm_faces, self.train.global_batch
         if batch % faces:
             raise ConfigError(
-                f"model.batch_norm_faces must divide train.global_batch, got {faces} and {batch}; choose a divisor of {batch}"
+                f"model.batch_norm_faces must divide train.global_batch, got {faces} and {batch}; "
+                f"choose a divisor of {batch}"
             )
 
     def to_json(self) -> str:

@@ -75,7 +75,7 @@ def singular_values(tall: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def effective_rank(singular: Tensor) -> Tensor:
-    """exp of the entropy of the normalised singular values `[k]` (Roy & Vetterli, EUSIPCO 2007); 0 for a zero matrix."""
+    """exp of the entropy of normalised singular values `[k]` (Roy & Vetterli, EUSIPCO 2007); 0 if all are zero."""
     total = singular.sum()
     if total == 0:
         return torch.zeros_like(total)
@@ -83,7 +83,7 @@ def effective_rank(singular: Tensor) -> Tensor:
 
 
 def _rank_tolerance(dtype: torch.dtype) -> float:
-    """Below this fraction of the largest singular value, a stored matrix cannot hold one: it is rounding."""
+    """Below this share of the largest singular value, a stored matrix cannot hold one: it is rounding."""
     return max(4 * torch.finfo(dtype).eps, 3e-8) if dtype != torch.float64 else 3e-8
 
 

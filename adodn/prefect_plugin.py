@@ -42,7 +42,9 @@ async def full_name(client: PrefectClient, name: str) -> str:
         return names[0]
     if names:
         raise ValueError(f"deployment name {name!r} is not clear: {', '.join(names)} bear it; give one of these")
-    raise ValueError(f"no deployment is named {name!r}; `prefect deployment ls` lists them, `prefect deploy --all` makes them")
+    raise ValueError(
+        f"no deployment is named {name!r}; `prefect deployment ls` lists them, `prefect deploy --all` makes them"
+    )
 
 
 def _accept_bare_names() -> None:

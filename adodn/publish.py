@@ -173,7 +173,9 @@ def measure(network: OcclusionAdaptiveNet, config: ExperimentConfig, dataset_uri
     manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
     protocol = protocols.get(config.model.protocol)
     if manifest.protocol != protocol.name:
-        raise ConfigError(f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's {protocol.name!r}")
+        raise ConfigError(
+            f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's {protocol.name!r}"
+        )
     loader = _test_loader(config, manifest, dataset_uri, places)
 
     @torch.inference_mode()
@@ -218,7 +220,7 @@ def _test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str,
         manifest=manifest,
         base_uri=dataset_uri.removesuffix("/manifest.json"),
         source=S3Store.from_settings(places),
-        cache=ShardCache(places.cache_dir.expanduser(), places.cache_max_bytes),
+        cache=ShardCache(places.cache_dir, places.cache_max_bytes),
         split="test",
         protocol=protocols.get(config.model.protocol),
         data=any_dataset,

@@ -1,6 +1,6 @@
 """One function per experiment worth a name.
 
-    config = recipes.get("adodn_300w")
+config = recipes.get("adodn_300w")
 """
 
 from collections.abc import Callable
@@ -53,7 +53,9 @@ def adodn_rendered() -> ExperimentConfig:
     )
 
 
-RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (adodn_300w, adodn_300w_small, brnet_300w_small, adodn_rendered)}
+RECIPES: dict[str, Recipe] = {
+    recipe.__name__: recipe for recipe in (adodn_300w, adodn_300w_small, brnet_300w_small, adodn_rendered)
+}
 
 
 def get(name: str) -> ExperimentConfig:

@@ -7,7 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     ray_dashboard_url: str = "http://127.0.0.1:8265"
     """Also the address of Ray's job server."""
     ray_auth_token: SecretStr = SecretStr("")
-    cache_dir: Path = Path("~/.cache/adodn")
+    cache_dir: Path = Field(default_factory=lambda: home() / "cache")
     """Verified copies of shards."""
     cache_max_bytes: int = 50_000_000_000
 

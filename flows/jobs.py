@@ -1,6 +1,6 @@
 """Runs a command as a Ray job and waits for it. A retry finds the job that is running already; cancelling stops it.
 
-    run_job("train", ["adodn", "train", "--recipe", "adodn_rendered", …])
+run_job("train", ["adodn", "train", "--recipe", "adodn_rendered", …])
 """
 
 import os

@@ -1,6 +1,6 @@
 """Flow `train-adodn`: raw dataset to registered model. It holds no algorithm: it orders work and shows what came of it.
 
-    prefect deployment run train-adodn --param recipe=adodn_rendered --watch
+prefect deployment run train-adodn --param recipe=adodn_rendered --watch
 """
 
 import base64
@@ -30,14 +30,14 @@ from adodn.errors import ConfigError
 from flows.jobs import run_job, stop_jobs
 from flows.shard import shard_dataset
 
-DEFAULT_RECIPE = "adodn_rendered"
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
+DEFAULT_RECIPE = RecipeName("adodn_rendered")
 _EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
 
 
 @flow(name="train-adodn", on_cancellation=[stop_jobs])  # type: ignore[list-item]  # a hook may take any flow
 def train_adodn(
-    recipe: RecipeName = RecipeName(DEFAULT_RECIPE),
+    recipe: RecipeName = DEFAULT_RECIPE,
     dataset: Literal["300w", "synthetic"] = "synthetic",
     root: Path | None = None,
     options: dict[str, int] | None = None,
@@ -74,9 +74,7 @@ def train_adodn(
     return answer
 
 
-def experiment(
-    recipe: str, epochs: int | None, changes: dict[str, Any] | None, workers: int
-) -> ExperimentConfig:
+def experiment(recipe: str, epochs: int | None, changes: dict[str, Any] | None, workers: int) -> ExperimentConfig:
     """The config of a recipe with its changes, checked before any work is done.
 
     Raises:
@@ -138,7 +136,9 @@ def evaluate(run: str, uri: str) -> dict[str, Any]:
     """Evaluate on the test split and register, on the Ray cluster."""
     run_job("evaluate", ["adodn", "evaluate", run, "--dataset", uri, "--register"])
     places = settings.get()
-    answer: dict[str, Any] = json.loads(S3Store.from_settings(places).get(publish.evaluation_uri(run, publish.REPORT, places)))
+    answer: dict[str, Any] = json.loads(
+        S3Store.from_settings(places).get(publish.evaluation_uri(run, publish.REPORT, places))
+    )
     return answer
 
 
@@ -146,7 +146,9 @@ def show(answer: dict[str, Any], run: str) -> None:
     """Publish figures, links and the CED plot."""
     places = settings.get()
     store = S3Store.from_settings(places)
-    create_table_artifact(table=answer["results"], key="results", description=f"{answer['model_uri']}: {answer['reason']}")
+    create_table_artifact(
+        table=answer["results"], key="results", description=f"{answer['model_uri']}: {answer['reason']}"
+    )
     create_link_artifact(link=answer["run_url"], link_text="MLflow run", key="mlflow-run")
     create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="ray-dashboard")
     for name, kind in publish.PICTURES.items():

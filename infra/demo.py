@@ -1,6 +1,6 @@
 """The whole chain on rendered faces, through the real deployment: stack, shards, training, evaluation, registry.
 
-    result = demo(progress=print)
+result = demo(progress=print)
 """
 
 import json

@@ -1,7 +1,7 @@
 """Makes and runs the repository's Prefect deployments. Not for use inside flows.
 
-    deploy()
-    run("train-adodn/train-adodn", {"recipe": "adodn_rendered"}, on_log=print)
+deploy()
+run("train-adodn/train-adodn", {"recipe": "adodn_rendered"}, on_log=print)
 """
 
 import os
@@ -36,7 +36,9 @@ def deploy() -> None:
         StackError: If Prefect refuses; the message carries what it said.
     """
     if not (ROOT / "prefect.yaml").is_file():
-        raise StackError(f"deployments are made from a checkout with prefect.yaml, there is none in {ROOT}; clone the repository")
+        raise StackError(
+            f"deployments are made from a checkout with prefect.yaml, there is none in {ROOT}; clone the repository"
+        )
     command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"]
     done = subprocess.run(command, cwd=ROOT, env=client_environment(), capture_output=True, text=True)
     if done.returncode:

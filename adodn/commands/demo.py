@@ -42,5 +42,7 @@ def _table(report: dict[str, object]) -> Table:
     assert isinstance(results, list)
     for row in results:
         is_auc = " auc@" in row["name"]
-        table.add_row(row["name"], f"{row['value']:.4f}" if is_auc else f"{100 * row['value']:.2f} %", str(row["num_faces"]))
+        table.add_row(
+            row["name"], f"{row['value']:.4f}" if is_auc else f"{100 * row['value']:.2f} %", str(row["num_faces"])
+        )
     return table

@@ -20,7 +20,6 @@ import numpy as np
 import simplejpeg
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from adodn.config import DataConfig
 from adodn.data import transforms
@@ -33,7 +32,6 @@ from adodn.protocols import LandmarkProtocol
 from adodn.samples import Batch
 
 _DOWNLOADS_AT_ONCE = 2
-_RECORDS = TypeAdapter(FaceRecord)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -322,12 +320,7 @@ def _in_order(jobs: Iterable[Callable[[], Batch]], workers: ThreadPoolExecutor, 
 
 
 def _record(text: bytes, where: str, key: str, num_landmarks: int) -> FaceRecord:
-    try:
-        record = _RECORDS.validate_json(text)
-    except ValidationError as cause:
-        raise ShardError(
-            f"{where}.json: not a FaceRecord ({cause.errors()[0]['msg']}); shard the dataset again"
-        ) from None
+    record = FaceRecord.from_json(text, f"{where}.json")
     x0, y0, x1, y1 = record.box
     counts = (len(record.landmarks), len(record.visible))
     rules = {

@@ -1,13 +1,14 @@
 """What a sharded dataset promises: its manifest, and the record beside each image.
 
-    s3://BUCKET/datasets/NAME/VERSION/manifest.json     written last, so that its existence means the dataset is whole
-    s3://BUCKET/datasets/NAME/VERSION/train-000000.tar  members <key>.jpg and <key>.json
+s3://BUCKET/datasets/NAME/VERSION/manifest.json     written last, so that its existence means the dataset is whole
+s3://BUCKET/datasets/NAME/VERSION/train-000000.tar  members <key>.jpg and <key>.json
 """
 
 import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -98,7 +99,8 @@ class Manifest:
         manifest = _parse(Manifest, text, where, ManifestError)
         if manifest.schema_version != SCHEMA_VERSION:
             raise ManifestError(
-                f"{where}: schema_version is {manifest.schema_version}, this adodn reads {SCHEMA_VERSION}; shard again or update"
+                f"{where}: schema_version is {manifest.schema_version}, this adodn reads {SCHEMA_VERSION}; "
+                f"shard again, or update adodn"
             )
         names = [shard.name for shards in manifest.splits.values() for shard in shards]
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
@@ -143,9 +145,14 @@ class FaceRecord:
 _T = TypeVar("_T")
 
 
+@cache
+def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
+    return TypeAdapter(kind)  # building one takes longer than reading sixty records
+
+
 def _parse(kind: type[_T], text: str | bytes, where: str, error: type[ManifestError] | type[ShardError]) -> _T:
     try:
-        return TypeAdapter(kind).validate_json(text)
+        return _adapter(kind).validate_json(text)
     except ValidationError as cause:
         first = cause.errors()[0]
         field_name = ".".join(str(part) for part in first["loc"]) or "(top)"

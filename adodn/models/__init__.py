@@ -1,6 +1,6 @@
 """Networks for one device. Distribution is applied from outside.
 
-    model = build(config.model)
+model = build(config.model)
 """
 
 from functools import partial

@@ -28,8 +28,8 @@ class Attention:
 class AttentiveDropout(nn.Module):
     """F_out = F_in · P′ · M, where M is the drop mask or the importance map (Eq. 3).
 
-    The paper prints the drop mask as 1 where A > τ_d; its text, and the attention-based dropout layer that it builds on,
-    suppress those places. We suppress.
+    The paper prints the drop mask as 1 where A > τ_d; its text, and the attention-based dropout layer that it builds
+    on, suppress those places. We suppress.
 
     Args:
         channels: C of the input.

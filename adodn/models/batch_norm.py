@@ -54,6 +54,7 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
     def extra_repr(self) -> str:
+        """What `print(model)` shows."""
         return f"{self.num_features}, faces={self.faces}"
 
 

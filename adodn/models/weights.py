@@ -35,7 +35,9 @@ def read_source(source: str) -> bytes:
                 return bytes(response.read(_MAX_BYTES))
         return Path(source).expanduser().read_bytes()
     except OSError as error:
-        raise CheckpointError(f"initial weights {source!r} cannot be read: {error}; give a path or an https URL") from error
+        raise CheckpointError(
+            f"initial weights {source!r} cannot be read: {error}; give a path or an https URL"
+        ) from error
 
 
 def parse_weights(content: bytes, where: str) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """A `TrainState` as a file: written whole or not at all, read without unpickling anything but tensors."""
 
-import os
 import pickle
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,7 @@ def save(state: TrainState, folder: Path) -> Path:
     target = folder / FILE_NAME
     aside = target.with_suffix(".part")
     torch.save(state.state_dict(), aside)
-    os.replace(aside, target)
+    aside.replace(target)
     return target
 
 
@@ -36,4 +35,6 @@ def read(source: Path | BytesIO, where: str) -> dict[str, Any]:
     try:
         return cast(dict[str, Any], torch.load(source, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{where}: not a readable checkpoint: {error}; train again under a new run name") from error
+        raise CheckpointError(
+            f"{where}: not a readable checkpoint: {error}; train again under a new run name"
+        ) from error

@@ -1,6 +1,6 @@
 """Ray Train around the plain loop: the only place that knows of Ray.
 
-    outcome = train(config, dataset_uri, run_name=config.run_name, resources=Resources(num_workers=2), places=settings.get())
+    outcome = train(config, dataset_uri, run_name=config.run_name, resources=Resources(), places=settings.get())
 
 A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
 """
@@ -201,7 +201,9 @@ def _start_from_weights(network: OcclusionAdaptiveNet, config: ExperimentConfig,
     uri = f"{places.weights_uri}/{wanted}"
     content = S3Store.from_settings(places).get(uri)
     if sha256_of(content) != wanted:
-        raise CheckpointError(f"{uri}: sha256 is {sha256_of(content)}, its name says otherwise; upload the weights again")
+        raise CheckpointError(
+            f"{uri}: sha256 is {sha256_of(content)}, its name says otherwise; upload the weights again"
+        )
     load_trunk(network, parse_weights(content, uri), uri)
 
 
@@ -209,7 +211,7 @@ def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) 
     store = S3Store.from_settings(places)
     manifest = read_manifest(store, given["dataset_uri"])
     check_dataset(config, manifest, given["dataset_uri"])
-    cache = ShardCache(places.cache_dir.expanduser(), places.cache_max_bytes)
+    cache = ShardCache(places.cache_dir, places.cache_max_bytes)
     return {
         split: ShardLoader(
             manifest=manifest,

@@ -1,6 +1,6 @@
 """The training loop: plain torch, one process, nothing of Ray or MLflow.
 
-    fit(state, train_batches, val_batches, hooks)
+fit(state, train_batches, val_batches, hooks)
 """
 
 import time
@@ -28,9 +28,17 @@ class Batches(Protocol):
 
     def __iter__(self) -> Iterator[Batch]: ...
     def __len__(self) -> int: ...
-    def set_epoch(self, epoch: int) -> None: ...
-    def state_dict(self) -> dict[str, int | str]: ...
-    def load_state_dict(self, state: dict[str, int | str]) -> None: ...
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, unless it is the current one."""
+        ...
+
+    def state_dict(self) -> dict[str, int | str]:
+        """How far the consumer has come."""
+        ...
+
+    def load_state_dict(self, state: dict[str, int | str]) -> None:
+        """Go on where a state was taken."""
+        ...
 
 
 class Hooks(Protocol):
@@ -54,11 +62,13 @@ class _Clock:
     working: float = 0.0
 
     def waited(self, since: float) -> float:
+        """Count the time since then as waiting; answers now."""
         now = time.perf_counter()
         self.waiting += now - since
         return now
 
     def worked(self, since: float) -> float:
+        """Count the time since then as work; answers now."""
         now = time.perf_counter()
         self.working += now - since
         return now

@@ -64,7 +64,9 @@ class TrainState:
             CheckpointError: If it belongs to another experiment, or is of another format.
         """
         if saved.get("format") != FORMAT:
-            raise CheckpointError(f"checkpoint format must be {FORMAT}, got {saved.get('format')!r}; train from the start")
+            raise CheckpointError(
+                f"checkpoint format must be {FORMAT}, got {saved.get('format')!r}; train from the start"
+            )
         mine = self.config.fingerprint()
         if saved["fingerprint"] != mine:
             raise CheckpointError(
@@ -106,7 +108,12 @@ def decay_groups(network: nn.Module, loss: LossConfig) -> list[dict[str, Any]]:
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             groups[_group_of(module, name)].append(parameter)
-    decays = {"matrix": loss.low_rank_decay, "convolutions": loss.convolution_decay, "head": loss.head_decay, "free": 0.0}
+    decays = {
+        "matrix": loss.low_rank_decay,
+        "convolutions": loss.convolution_decay,
+        "head": loss.head_decay,
+        "free": 0.0,
+    }
     return [{"params": members, "weight_decay": 2 * decays[name]} for name, members in groups.items() if members]
 
 
