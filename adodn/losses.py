@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from adodn.config import LossConfig
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
@@ -24,8 +25,8 @@ def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
 
 def smooth_l1_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean over faces of the summed smooth L1 distance (Girshick, ICCV 2015, Eq. 3). Both `[B, L, 2]`."""
-    summed = torch.nn.functional.smooth_l1_loss(predicted, target, beta=_SMOOTH_L1_BETA, reduction="sum")
-    return summed / predicted.shape[0]
+    mean: Tensor = F.smooth_l1_loss(predicted, target, beta=_SMOOTH_L1_BETA, reduction="sum") / predicted.shape[0]
+    return mean
 
 
 def map_l1(response: Tensor) -> Tensor:

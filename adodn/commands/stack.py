@@ -71,7 +71,8 @@ def logs(
 
 
 def _table(services: list[stack.ServiceStatus]) -> Table:
-    table = Table("service", "state", "pid", "health", "RSS MB", "URL")
+    table = Table("service", "state", "pid", "health", "RSS MB")
+    table.add_column("URL", no_wrap=True, min_width=22)
     for service in services:
         health = "healthy" if service.healthy else service.problem or ""
         pid = str(service.pid or "")

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -96,7 +95,7 @@ class Manifest:
         Raises:
             ManifestError: If it is not a manifest, is newer than this code, or names a shard twice.
         """
-        manifest = _parse(Manifest, text, where, ManifestError)
+        manifest = _parse(_MANIFESTS, text, where, ManifestError)
         if manifest.schema_version != SCHEMA_VERSION:
             raise ManifestError(
                 f"{where}: schema_version is {manifest.schema_version}, this adodn reads {SCHEMA_VERSION}; "
@@ -139,21 +138,20 @@ class FaceRecord:
         Raises:
             ShardError: If it is not one.
         """
-        return _parse(FaceRecord, text, where, ShardError)
+        return _parse(_RECORDS, text, where, ShardError)
 
 
 _T = TypeVar("_T")
+# Building an adapter takes longer than reading sixty records.
+_MANIFESTS = TypeAdapter(Manifest)
+_RECORDS = TypeAdapter(FaceRecord)
 
 
-@cache
-def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
-    return TypeAdapter(kind)  # building one takes longer than reading sixty records
-
-
-def _parse(kind: type[_T], text: str | bytes, where: str, error: type[ManifestError] | type[ShardError]) -> _T:
+def _parse(kind: TypeAdapter[_T], text: str | bytes, where: str, error: type[ManifestError] | type[ShardError]) -> _T:
     try:
-        return _adapter(kind).validate_json(text)
+        return kind.validate_json(text)
     except ValidationError as cause:
         first = cause.errors()[0]
         field_name = ".".join(str(part) for part in first["loc"]) or "(top)"
-        raise error(f"{where}: not a {kind.__name__}: {field_name}: {first['msg']}") from None
+        name = "FaceRecord" if error is ShardError else "Manifest"
+        raise error(f"{where}: not a {name}: {field_name}: {first['msg']}") from None
