@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.camera import HEAD_CENTRE, Camera, rotation
+from adodn.datasets.rendering.camera import Camera, rotation
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
 
@@ -24,7 +24,7 @@ def _backdrops(size: int) -> list[Image]:
 
 def _backdrop(rng: np.random.Generator, side: int, kind: int) -> Image:
     y, x = np.mgrid[0:side, 0:side] / side
-    first, second = rng.uniform(30, 230, 3), rng.uniform(30, 230, 3)
+    first, second = _muted(rng), _muted(rng)
     angle = rng.uniform(0, np.pi)
     ramp = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)[..., None]
     image = np.asarray(first + (second - first) * ramp, np.float32)
@@ -32,7 +32,8 @@ def _backdrop(rng: np.random.Generator, side: int, kind: int) -> Image:
         clouds = rng.standard_normal((side, side, 3)).astype(np.float32)
         for sigma in (side / 6, side / 18, side / 50):
             soft = cv2.GaussianBlur(clouds, (0, 0), sigma)
-            image += 26 * soft / soft.std()
+            soft = 0.85 * soft[..., :1] + 0.15 * soft
+            image += rng.uniform(6, 22) * soft / soft.std()
     elif kind == 2:
         wave = np.sin(2 * np.pi * rng.uniform(4, 14) * (x * np.sin(angle) + y * np.cos(angle)))
         image += 30 * (wave > rng.uniform(-0.5, 0.8))[..., None].astype(np.float32)
@@ -42,10 +43,16 @@ def _backdrop(rng: np.random.Generator, side: int, kind: int) -> Image:
     return np.clip(blur, 0, 255).astype(np.uint8)
 
 
+def _muted(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A colour of the everyday world: mostly grey, seldom loud."""
+    vivid = rng.beta(1.2, 2.5)
+    return np.asarray((1 - vivid) * rng.uniform(15, 240) + vivid * rng.uniform(10, 245, 3))
+
+
 def _clutter(image: Image, rng: np.random.Generator, count: int) -> Image:
     side = image.shape[0]
     for _ in range(count):
-        colour = rng.uniform(10, 245, 3).tolist()
+        colour = _muted(rng).tolist()
         centre = rng.uniform(0, side, 2)
         if rng.random() < 0.4:
             cv2.circle(image, centre.astype(int).tolist(), int(rng.uniform(0.02, 0.16) * side), colour, -1, cv2.LINE_AA)
@@ -65,7 +72,16 @@ def draw_backdrop(rng: np.random.Generator, size: int) -> Image:
 
 
 _SHOULDER = np.array(
-    [(0, 172, -38), (-34, 165, -50), (-62, 160, -85), (-95, 176, -108), (-150, 196, -115), (-200, 232, -118), (-225, 330, -110), (-235, 520, -90)],
+    [
+        (0, 168, -40),
+        (-34, 156, -55),
+        (-62, 140, -92),
+        (-95, 152, -112),
+        (-150, 170, -115),
+        (-198, 205, -118),
+        (-225, 310, -110),
+        (-235, 520, -90),
+    ],
     np.float64,
 )
 
@@ -81,8 +97,8 @@ def draw_shoulders(image: Image, camera: Camera, yaw: float, light: Light, rng: 
         scale=camera.scale,
         offset=camera.offset,
     )
-    pixels, _ = body.project(outline + [0, 0, HEAD_CENTRE[2] * 0])
-    colour = rng.uniform(15, 235, 3) * (light.ambient + 0.55 * light.lamp)
+    pixels, _ = body.project(outline)
+    colour = _muted(rng) * (light.ambient + 0.55 * light.lamp)
     fixed = np.rint(pixels * 16).astype(np.int32)
     cv2.fillPoly(image, [fixed], np.minimum(colour, 255).tolist(), cv2.LINE_AA, 4)
     collar = (rng.uniform(0.55, 1.25) * colour).clip(0, 255).tolist()

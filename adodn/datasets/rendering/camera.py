@@ -1,7 +1,8 @@
 """From vertices to pixels: pose, perspective, and which part of the head every pixel shows. No colours here.
 
 The head is a sheet around a vertical axis, so drawing its columns from the one turned furthest away to the one that
-faces the camera draws far before near, with no sorting by depth and no z-buffer.
+faces the camera draws far before near, with no sorting by depth and no z-buffer. The neck comes before the rest, and
+rows go upwards, so that nose and chin cover what lies below and behind them, unless the camera looks from below.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, ROWS, bilinear, head_sheet
+from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, bilinear, head_sheet
 
 Floats: TypeAlias = NDArray[np.float32]
 Reals: TypeAlias = NDArray[np.float64]
@@ -21,6 +22,7 @@ HEAD_CENTRE = np.array([0.0, 30.0, -70.0])
 _HIDDEN_MM = 7.0
 """A landmark this much behind the surface that covers it counts as hidden; less is the mesh's own coarseness."""
 _VISIBLE_ARC = np.radians(108)
+_FROM_BELOW = 0.14
 _FAR_COLUMNS = 12
 _LONGEST_SHIFT = 2.0
 
@@ -46,10 +48,9 @@ class Camera:
         return turned[..., :2] * zoom[..., None] + self.offset.astype(points.dtype), height
 
     @property
-    def azimuth(self) -> float:
-        """Angle around the head's axis at which the camera stands."""
-        x, _, z = self.rotation.T @ [0.0, 0.0, self.distance] + HEAD_CENTRE
-        return float(np.arctan2(x, z - AXIS_Z))
+    def standpoint(self) -> Reals:
+        """`[3]`, where the lens is, in millimetres of the head."""
+        return np.asarray(self.rotation.T @ [0.0, 0.0, self.distance] + HEAD_CENTRE)
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Reals:
@@ -78,33 +79,57 @@ def detail(size_px: int) -> int:
     return max(3, round(4 * size_px / 160))
 
 
-def rasterise(pixels: Floats, azimuth: float, size_px: int) -> Raster:
-    """Draw the sheet whose vertices land at `pixels` `[C, R, 2]`, seen from `azimuth` (radians around the axis)."""
+def rasterise(pixels: Floats, standpoint: Reals, size_px: int) -> Raster:
+    """Draw the sheet whose vertices land at `pixels` `[C, R, 2]`, seen from `standpoint` `[3]` in the head's space."""
     fine = detail(size_px)
     dense = cv2.resize(pixels, (ROWS * fine, COLUMNS * fine), interpolation=cv2.INTER_LINEAR)
-    order = _drawing_order(azimuth, fine)
-    drawn = dense[order].reshape(-1, 2)
-    place = np.rint(np.clip(drawn, -1, size_px)).astype(np.int32) + 1
+    x, y, z = standpoint - [0.0, HEAD_CENTRE[1], AXIS_Z]
+    drawn = _drawing_order(float(np.arctan2(x, z)), fine, upwards=bool(y < _FROM_BELOW * np.hypot(x, z)))
+    place = np.rint(np.clip(dense.reshape(-1, 2)[drawn], -1, size_px)).astype(np.int32) + 1
     side = size_px + 2
-    latest = np.zeros(side * side, np.uint16 if len(drawn) < 2**16 - 1 else np.int32)
-    latest[place[:, 1] * side + place[:, 0]] = np.arange(1, len(drawn) + 1, dtype=latest.dtype)
+    latest = np.zeros(side * side, np.int32)
+    latest[place[:, 1] * side + place[:, 0]] = np.arange(1, len(drawn) + 1, dtype=np.int32)
     shown = latest.reshape(side, side)
     shown[0] = shown[-1] = shown[:, 0] = shown[:, -1] = 0
-    filled = _without_holes(shown, dense.shape[1])[1:-1, 1:-1]
-    return _resolve(dense, order, filled, _inverse_jacobians(pixels))
+    filled = _without_holes(shown, FACE_ROWS * fine)[1:-1, 1:-1]
+    return _resolve(dense.reshape(-1, 2), drawn, filled, _inverse_jacobians(pixels), fine)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Samples:
+    """Tables over the N samples of the dense sheet, column by column."""
+
+    column: Floats
+    """`[N]`: as a fraction of the sheet's columns."""
+    row: Floats
+    vertex: NDArray[np.int32]
+    """`[N]`: flat index of the vertex that a sample belongs to."""
+    angles: Reals
+    """Of the dense columns, radians."""
 
 
 @cache
-def _dense_angles(fine: int) -> Reals:
-    coarse = (np.arange(COLUMNS * fine) + 0.5) / fine - 0.5
-    return np.interp(coarse, np.arange(COLUMNS), head_sheet().angles)
+def _samples(fine: int) -> _Samples:
+    column, row = np.divmod(np.arange(COLUMNS * ROWS * fine * fine), ROWS * fine)
+    middle = (np.arange(COLUMNS * fine) + 0.5) / fine - 0.5
+    return _Samples(
+        column=((column + 0.5) / fine - 0.5).astype(np.float32),
+        row=((row + 0.5) / fine - 0.5).astype(np.float32),
+        vertex=(column // fine * ROWS + row // fine).astype(np.int32),
+        angles=np.interp(middle, np.arange(COLUMNS), head_sheet().angles),
+    )
 
 
-def _drawing_order(azimuth: float, fine: int) -> NDArray[np.int32]:
-    """Dense columns that can be seen, furthest from the camera first."""
-    turned = np.abs(_dense_angles(fine) - azimuth)
-    order = np.argsort(-turned, kind="stable")
-    return order[np.searchsorted(-turned[order], -_VISIBLE_ARC) :].astype(np.int32)
+def _drawing_order(azimuth: float, fine: int, *, upwards: bool) -> NDArray[np.int32]:
+    """Flat indices of the samples that can be seen, far ones first: the neck, then head and face above it."""
+    turned = np.abs(_samples(fine).angles - azimuth)
+    columns = np.argsort(-turned, kind="stable")
+    columns = columns[np.searchsorted(-turned[columns], -_VISIBLE_ARC) :]
+    rows, split = ROWS * fine, FACE_ROWS * fine
+    face = np.arange(split)[:: -1 if upwards else 1]
+    starts = (columns * rows)[:, None]
+    parts = [(starts + part).ravel() for part in (np.arange(split, rows), face)]
+    return np.concatenate(parts).astype(np.int32)
 
 
 def _without_holes(shown: NDArray[np.generic], rows: int) -> Floats:
@@ -114,28 +139,27 @@ def _without_holes(shown: NDArray[np.generic], rows: int) -> Floats:
     """
     as_float = shown.astype(np.float32)
     closed = cv2.morphologyEx(as_float, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    closed = np.where(closed > 0, closed, cv2.morphologyEx(as_float, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)))
     gap = (as_float == 0) | (closed - as_float > _FAR_COLUMNS * rows)
     return np.where(gap, closed, as_float)
 
 
-def _resolve(dense: Floats, order: NDArray[np.int32], shown: Floats, inverses: Floats) -> Raster:
+def _resolve(dense: Floats, drawn: NDArray[np.int32], shown: Floats, inverses: Floats, fine: int) -> Raster:
     """Fractional (column, row) of each pixel's centre: its sample, moved by the inverse of the local Jacobian."""
-    rows, size = dense.shape[1], shown.shape[0]
-    fine = rows // ROWS
+    size, samples = shown.shape[0], _samples(fine)
     grown = np.where(shown > 0, shown, cv2.dilate(shown, np.ones((3, 3), np.uint8)))
     at = np.flatnonzero(grown)
-    place, row = np.divmod(grown.ravel()[at].astype(np.int32) - 1, np.int32(rows))
-    column = order[place]
-    pixel = np.stack(np.divmod(at, size)[::-1], 1).astype(np.float32)
-    pixel -= dense.reshape(-1, 2)[column * rows + row]
-    inverse = inverses.reshape(-1, 4)[(column // fine) * ROWS + row // fine]
+    sample = drawn[grown.ravel()[at].astype(np.int32) - 1]
+    pixel = np.stack([at % size, at // size], 1).astype(np.float32)
+    pixel -= dense[sample]
+    inverse = inverses.reshape(-1, 4)[samples.vertex[sample]]
     inverse[:, :2] *= pixel
     inverse[:, 2:] *= pixel
     limit = np.float32(_LONGEST_SHIFT / fine)
     maps = np.full((2, size * size), -1, np.float32)
-    for plane, index, first in ((0, row, 2), (1, column, 0)):
-        shift = np.clip(inverse[:, first] + inverse[:, first + 1], -limit, limit)
-        maps[plane, at] = (index + np.float32(0.5)) / np.float32(fine) - np.float32(0.5) + shift
+    for plane, index, first in ((0, samples.row, 2), (1, samples.column, 0)):
+        shift = inverse[:, first] + inverse[:, first + 1]
+        maps[plane, at] = index[sample] + np.clip(shift, -limit, limit)
     row_map, column_map = maps.reshape(2, size, size)
     return Raster(covered=(shown > 0).astype(np.uint8) * 255, row=row_map, column=column_map)
 

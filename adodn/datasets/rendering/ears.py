@@ -16,7 +16,9 @@ from adodn.datasets.rendering.shape import AXIS_Z
 Reals: TypeAlias = NDArray[np.float64]
 
 # (towards the back, down) in millimetres from the middle of the root, closed by the root itself.
-_RIM = curve(np.array([(0, -14), (6, -27), (18, -31), (28, -22), (27, -6), (19, 10), (12, 26), (3, 29), (0, 20)], float), 3)
+_RIM = curve(
+    np.array([(0, -14), (6, -27), (18, -31), (28, -22), (27, -6), (19, 10), (12, 26), (3, 29), (0, 20)], float), 3
+)
 _BOWL = curve(np.array([(3, -8), (11, -17), (18, -12), (15, 1), (7, 10), (3, 4)], float), 3)
 
 

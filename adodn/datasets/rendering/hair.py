@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.paint import Texture, mix, to_texture
+from adodn.datasets.rendering.paint import Texture, lay_over, mix, to_texture
 from adodn.datasets.rendering.person import Colour, Person
 from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, head_sheet
 
@@ -16,8 +16,8 @@ Floats: TypeAlias = NDArray[np.float32]
 Reals: TypeAlias = NDArray[np.float64]
 
 _LINE_DEG = np.array([0, 20, 38, 50, 60, 70, 80, 87, 91, 96, 112, 130, 180.0])
-_LINE_Y = np.array([-64, -63, -57, -44, -28, -22, -18, -12, 14, 26, 32, 50, 58.0])
-_FRONT = {"receding": -26.0, "fringe": 17.0, "long_fringe": 17.0, "beanie": 18.0, "cropped": -3.0}
+_LINE_Y = np.array([-72, -70, -64, -52, -36, -25, -18, -8, 12, 26, 32, 50, 58.0])
+_FRONT = {"receding": -22.0, "fringe": 24.0, "long_fringe": 24.0, "cropped": -3.0}
 """Millimetres by which a style's front edge lies below the usual one."""
 _THICKNESS = {
     "bald": 0.0,
@@ -41,6 +41,8 @@ class Hair:
     """`[C]`: hair covers the rows above it."""
     thickness: float
     """Millimetres."""
+    ramp: float
+    """Rows over which the hair gains its thickness."""
     is_long: bool
     colour: Colour
     knitted: bool
@@ -57,10 +59,10 @@ def grow(person: Person) -> Hair | None:
     y = np.interp(degrees, _LINE_DEG, _LINE_Y)
     front = np.clip((75 - degrees) / 45, 0, 1)
     y += _FRONT.get(person.hair_style, 0.0) * front + rng.normal(0, 4) * front
-    wave = rng.normal(0, 1.6, COLUMNS)
+    wave = rng.normal(0, 2.6, COLUMNS)
     y += np.convolve(wave, [0.25, 0.5, 0.25], "same") * (degrees < 75)
     if person.hair_style == "parted":
-        y += np.radians(degrees) * 0 + rng.choice([-1, 1]) * 9 * np.sin(2 * sheet.angles) * front
+        y += rng.choice([-1, 1]) * 9 * np.sin(2 * sheet.angles) * front
     if person.hair_style == "beanie":
         y = np.interp(degrees, [0, 60, 90, 180], [-46, -38, -20, 10.0]) + rng.normal(0, 3)
     last_row = sheet.locate_around(sheet.angles, y)[:, 1]
@@ -71,6 +73,7 @@ def grow(person: Person) -> Hair | None:
     return Hair(
         last_row=last_row,
         thickness=_THICKNESS[person.hair_style] * float(rng.uniform(0.8, 1.4)),
+        ramp=2.0 if "fringe" in person.hair_style or knitted else 7.0,
         is_long=is_long,
         colour=rng.uniform(25, 210, 3).astype(np.float32) if knitted else person.hair,
         knitted=knitted,
@@ -80,7 +83,8 @@ def grow(person: Person) -> Hair | None:
 
 def thicken(vertices: Floats, hair: Hair) -> Floats:
     """Vertices `[C, R, 3]` with the hair's volume on them."""
-    inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / 2.5, 0, 1).astype(np.float32)
+    inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / hair.ramp, 0, 1).astype(np.float32)
+    inside *= 2 - inside
     centre = np.array([0, -10, AXIS_Z], np.float32)
     away = vertices - centre
     away /= np.sqrt((away**2).sum(-1, keepdims=True)) + np.float32(1)
@@ -131,9 +135,9 @@ def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
     edge = np.stack([np.arange(COLUMNS), hair.last_row], 1)
     outline = to_texture(np.concatenate([[[-1, -2]], [[-1, hair.last_row[0]]], edge, [[COLUMNS, -2]]]), detail)
     mask = np.zeros(texture.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [outline], (255,), cv2.LINE_8, 4)
+    cv2.fillPoly(mask, [outline], (255,), cv2.LINE_AA, 4)
     coloured = cv2.multiply(tile, (*(hair.colour * 1.0).tolist(), 0.0), scale=1 / 128)
-    cv2.copyTo(coloured, mask, texture)
+    lay_over(texture, coloured, mask)
     if not hair.knitted:
         _soften(texture, hair, detail, rng)
 

@@ -39,16 +39,20 @@ def draw_light(rng: np.random.Generator, *, hard: bool) -> Light:
     warmth = np.array([1.0, 1.0, 1.0]) + rng.normal(0, 0.06) * np.array([1.0, 0.1, -1.0])
     return Light(
         direction=(direction / np.linalg.norm(direction)).astype(np.float32),
-        ambient=((1.02 - strength) * (2 - warmth)).astype(np.float32),
-        lamp=(strength * 1.25 * warmth).astype(np.float32),
-        gloss=float(rng.uniform(4, 46)),
+        ambient=((0.92 - strength) * (2 - warmth)).astype(np.float32),
+        lamp=(strength * 1.2 * warmth).astype(np.float32),
+        gloss=float(rng.uniform(4, 40)),
     )
 
 
 def normals(vertices: Floats) -> Floats:
     """`[C, R, 3]`: unit normals of the sheet, outwards."""
     across, down = np.empty_like(vertices), np.empty_like(vertices)
-    across[1:-1], across[0], across[-1] = vertices[2:] - vertices[:-2], vertices[1] - vertices[0], vertices[-1] - vertices[-2]
+    across[1:-1], across[0], across[-1] = (
+        vertices[2:] - vertices[:-2],
+        vertices[1] - vertices[0],
+        vertices[-1] - vertices[-2],
+    )
     down[:, 1:-1] = vertices[:, 2:] - vertices[:, :-2]
     down[:, 0], down[:, -1] = vertices[:, 1] - vertices[:, 0], vertices[:, -1] - vertices[:, -2]
     ax, ay, az = across[..., 0], across[..., 1], across[..., 2]
@@ -118,9 +122,9 @@ def expose(image: Image, rng: np.random.Generator, *, hard: bool) -> Image:
 def _tone_table(rng: np.random.Generator, hard: bool) -> Image:
     """`[256, 1, 3]`: exposure, contrast and white balance of one photo."""
     dark = rng.random() < (0.15 if hard else 0.06)
-    gain = rng.uniform(0.35, 0.6) if dark else rng.uniform(0.8, 1.18)
+    gain = rng.uniform(0.35, 0.6) if dark else rng.uniform(0.88, 1.3)
     gamma = rng.uniform(0.85, 1.2)
-    balance = 1 + rng.normal(0, 0.045, 3)
+    balance = 1 + rng.normal(0, 0.045) * np.array([1.0, 0.0, -1.0]) + rng.normal(0, 0.015, 3)
     levels = np.linspace(0, 1, 256)[:, None]
     grey = rng.random() < 0.04
     table = 255 * np.clip(gain * (np.ones(3) if grey else balance) * levels**gamma, 0, 1)

@@ -109,13 +109,20 @@ def _hand(stage: Stage, rng: np.random.Generator) -> None:
     side = float(rng.choice([-1.0, 1.0]))
     skin = stage.person.skin * stage.exposure
     dark, bright = skin * np.float32([0.62, 0.52, 0.5]), skin * np.float32(1.06)
-    palm = _turn(np.array([(-38, 40), (-40, 10), (-30, -4), (0, -8), (30, -2), (40, 14), (36, 44), (28, 150), (-28, 150)], float), angle)
+    palm = _turn(
+        np.array(
+            [(-38, 40), (-40, 10), (-30, -4), (0, -8), (30, -2), (40, 14), (36, 44), (28, 150), (-28, 150)], float
+        ),
+        angle,
+    )
     stage.fill(tip + unit * palm, skin * np.float32(0.94))
     spread = rng.uniform(0.02, 0.16)
     for finger, (x, length) in enumerate(((-30.0, 52), (-10.0, 64), (11.0, 60), (31.0, 46))):
         lean = (finger - 1.5) * spread
         bend = rng.uniform(0.85, 1.05)
-        points = np.array([(x, 22), (x + 0.5 * length * lean, -0.5 * length), (x + length * lean * 1.2, -length * bend)])
+        points = np.array(
+            [(x, 22), (x + 0.5 * length * lean, -0.5 * length), (x + length * lean * 1.2, -length * bend)]
+        )
         at = tip + unit * _turn(points, angle)
         stage.line(at, dark, 20.5 * unit)
         stage.line(at, skin, 17.5 * unit)
@@ -179,7 +186,9 @@ def _microphone(stage: Stage, rng: np.random.Generator) -> None:
     lean = rng.normal(0, 0.5)
     stage.line(at + unit * _turn(np.array([(0, 20), (0, 190)], float), lean), np.array([34.0, 34, 38]), 26 * unit)
     for share in np.linspace(0, 1, 5):
-        stage.fill(at + unit * (26 - 18 * share) * _circle() - unit * 6 * share, np.full(3, 60 + 70 * share) * stage.exposure)
+        stage.fill(
+            at + unit * (26 - 18 * share) * _circle() - unit * 6 * share, np.full(3, 60 + 70 * share) * stage.exposure
+        )
 
 
 def _strands(stage: Stage, rng: np.random.Generator) -> None:

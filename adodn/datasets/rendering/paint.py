@@ -71,6 +71,14 @@ def mix(first: Colour, second: Colour | tuple[float, float, float], share: float
     return np.asarray(first + (np.asarray(second, np.float32) - first) * np.float32(share))
 
 
+def lay_over(image: Texture, top: Texture, covered: NDArray[np.uint8]) -> None:
+    """Put `top` on `image`, both `[H, W, 3]`, where `covered` `[H, W]` is 255, with soft edges."""
+    weight = cv2.merge([cv2.GaussianBlur(covered, (3, 3), 0.7)] * 3)
+    over = cv2.multiply(top, weight, scale=1 / 255)
+    under = cv2.multiply(image, cv2.bitwise_not(weight), scale=1 / 255)
+    cv2.add(over, under, dst=image)
+
+
 def paint_face(person: Person, moment: Moment, landmarks: Reals, detail: int, rng: np.random.Generator) -> Texture:
     """The whole unrolled skin with its features.
 
@@ -133,7 +141,7 @@ def _skin(person: Person, detail: int) -> Texture:
             skin,
             skin * np.float32([0.014, 0.022, 0.024]),
             skin * np.float32(0.012 + 0.02 * person.age) * np.float32([1, 1, 1]),
-            np.float32([10, -14, -10]) * np.float32(0.3 + 0.9 * person.blush),
+            skin * np.float32([0.03, -0.075, -0.06]) * np.float32(0.4 + 0.9 * person.blush),
             (person.hair * np.float32(0.8) - skin) * np.float32(0.85 * person.beard),
             (skin * np.float32([0.72, 0.58, 0.48]) - skin) * np.float32(min(1.0, person.freckles)),
         ]
@@ -149,7 +157,9 @@ def _folds(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -
     dark = mix(person.skin, person.skin * np.float32(0.55), depth)
     bag = mix(person.skin, person.skin * np.float32([0.66, 0.58, 0.6]), 0.15 + 0.25 * person.age)
     for sign in (-1, 1):
-        strokes.line(curve(np.array([(sign * 20.0, 42), (sign * 27, 50), (sign * 31.5, 62), (sign * 31, 70)])), dark, 1.6)
+        strokes.line(
+            curve(np.array([(sign * 20.0, 42), (sign * 27, 50), (sign * 31.5, 62), (sign * 31, 70)])), dark, 1.6
+        )
         eye = landmarks[[36, 41, 40, 39]] if sign < 0 else landmarks[[45, 46, 47, 42]]
         strokes.line(curve(eye + [(3 * -sign, 5), (0, 4.5), (0, 4.2), (1 * sign, 3.5)]), bag, 1.6)
     if person.age > 0.45:
@@ -166,7 +176,9 @@ def _nose(strokes: Strokes, person: Person) -> None:
     strokes.line(curve(np.array([(-13.5, 44.2), (-7, 47.2), (0, 48.6), (7, 47.2), (13.5, 44.2)])), under, 1.4)
     turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     for sign in (-1, 1):
-        strokes.line(curve(np.array([(sign * 14.5, 33.0), (sign * 18, 37), (sign * 18, 42), (sign * 14, 44.5)])), crease, 1.2)
+        strokes.line(
+            curve(np.array([(sign * 14.5, 33.0), (sign * 18, 37), (sign * 18, 42), (sign * 14, 44.5)])), crease, 1.2
+        )
         hole = np.stack([sign * 7.4 + 3.4 * np.cos(turn), 44.4 - 0.06 * sign + 1.6 * np.sin(turn) + sign * 0.0], 1)
         strokes.fill(hole, person.skin * np.float32([0.28, 0.2, 0.19]))
 
@@ -226,7 +238,9 @@ def _mouth(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -
     upper_out, lower_out = curve(landmarks[48:55]), curve(landmarks[[54, 55, 56, 57, 58, 59, 48]])
     upper_in, lower_in = curve(landmarks[60:65]), curve(landmarks[[64, 65, 66, 67, 60]])
     opening = float(moment.weights[0])
-    red = mix(person.skin, person.skin * np.float32([0.86, 0.5, 0.5]) + np.float32([14, 0, 6]), 0.35 + 0.5 * person.lip_red)
+    red = mix(
+        person.skin, person.skin * np.float32([0.86, 0.5, 0.5]) + np.float32([14, 0, 6]), 0.35 + 0.5 * person.lip_red
+    )
     strokes.fill(np.concatenate([upper_in, lower_in]), np.float32([52, 20, 20]))
     if opening > 2:
         _teeth(strokes, upper_in, lower_in, opening)
@@ -259,10 +273,13 @@ def _teeth(strokes: Strokes, upper: Reals, lower: Reals, opening: float) -> None
 
 def _moustache(strokes: Strokes, person: Person, rng: np.random.Generator) -> None:
     tone = mix(person.skin, person.hair * np.float32(0.8), 0.55 + 0.4 * person.moustache)
-    outline = np.array([(-25, 66), (-16, 55), (-5, 51.5), (0, 53), (5, 51.5), (16, 55), (25, 66), (13, 61), (0, 58.5), (-13, 61.0)])
+    outline = np.array(
+        [(-25, 66), (-16, 55), (-5, 51.5), (0, 53), (5, 51.5), (16, 55), (25, 66), (13, 61), (0, 58.5), (-13, 61.0)]
+    )
     strokes.fill(outline, tone)
     roots = rng.uniform(-1, 1, (12, 2))
-    lines = [np.array([(21 * x, 57 + 3 * y + 6 * x * x), (22 * x + 3 * np.sign(x), 61 + 3 * y + 6 * x * x)]) for x, y in roots]
+    lines = [
+        np.array([(21 * x, 57 + 3 * y + 6 * x * x), (22 * x + 3 * np.sign(x), 61 + 3 * y + 6 * x * x)])
+        for x, y in roots
+    ]
     strokes.hairs(lines, mix(tone, person.hair, 0.6))
-
-

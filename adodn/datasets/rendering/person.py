@@ -15,14 +15,14 @@ Colour: TypeAlias = NDArray[np.float32]
 _NUM_TRAITS = MODE_NAMES.index("jaw_drop")
 _SKIN_TONES = np.array(
     [
-        (247, 218, 200),
-        (238, 200, 174),
-        (224, 180, 146),
-        (202, 152, 116),
+        (240, 200, 180),
+        (232, 188, 160),
+        (220, 172, 138),
+        (200, 148, 112),
         (170, 119, 84),
-        (132, 88, 60),
-        (96, 61, 43),
-        (66, 43, 33),
+        (136, 90, 62),
+        (102, 66, 47),
+        (74, 48, 37),
     ],
     np.float32,
 )
@@ -111,7 +111,7 @@ def draw_person(rng: np.random.Generator) -> Person:
         iris=_IRIS_COLOURS[rng.integers(0, 6 if tone < 2.5 else 3)] * np.float32(rng.uniform(0.85, 1.15)),
         hair_style=style,
         hair_seed=int(rng.integers(2**31)),
-        eye_size=float(rng.uniform(0.88, 1.14)),
+        eye_size=float(rng.uniform(0.92, 1.2)),
         eye_slant=float(rng.normal(0.6, 1.2)),
         crease=float(rng.uniform(0.6, 3.4)),
         upper_lip=float(rng.uniform(0.65, 1.45)),
@@ -140,7 +140,7 @@ def _hair_colour(rng: np.random.Generator, tone: float) -> Colour:
 def draw_moment(rng: np.random.Generator, *, hard: bool) -> Moment:
     """A random moment: mild pose, or, where `hard`, mostly a large one."""
     name, weights = _expression(rng)
-    blink = 0.0 if rng.random() < 0.05 else float(rng.uniform(0.55, 1.12))
+    blink = 0.0 if rng.random() < 0.05 else float(rng.uniform(0.72, 1.15))
     if name in ("laugh", "squint"):
         blink *= 0.6
     wide = 1.2 if name == "surprise" else 1.0

@@ -18,7 +18,7 @@ from adodn.datasets.rendering.ears import draw_ears
 from adodn.datasets.rendering.features import placed_landmarks
 from adodn.datasets.rendering.light import Light, apply_shade, draw_light, expose, shade
 from adodn.datasets.rendering.occluders import Stage, Worn, draw_occluder, pick_occluder, wear
-from adodn.datasets.rendering.paint import paint_face
+from adodn.datasets.rendering.paint import lay_over, paint_face
 from adodn.datasets.rendering.person import Moment, Person, draw_moment, draw_person
 from adodn.datasets.rendering.shape import bilinear, head_sheet, jaw_places
 from adodn.errors import ConfigError
@@ -164,28 +164,22 @@ def _picture(
     if worn is not None:
         shell = worn.put_on(shell, texture, cloth, fine)
     pixels, _ = camera.project(shell)
-    raster = rasterise(pixels, camera.azimuth, size_px)
+    raster = rasterise(pixels, camera.standpoint, size_px)
     lit = apply_shade(texture, *shade(shell, camera.rotation, light))
     image = draw_backdrop(rng, size_px)
     draw_shoulders(image, camera, np.radians(moment.yaw_deg), light, rng)
     shows_ears = hair is None or not hair.is_long
     if shows_ears:
         draw_ears(image, camera, skin, person, light, near=False)
-    x, y = (raster.row + np.float32(0.5)) * fine - np.float32(0.5), (raster.column + np.float32(0.5)) * fine - np.float32(0.5)
-    _lay_over(image, cv2.remap(lit, x, y, cv2.INTER_LINEAR), raster.covered)
+    x, y = (
+        (raster.row + np.float32(0.5)) * fine - np.float32(0.5),
+        (raster.column + np.float32(0.5)) * fine - np.float32(0.5),
+    )
+    lay_over(image, cv2.remap(lit, x, y, cv2.INTER_LINEAR), raster.covered)
     if shows_ears:
         draw_ears(image, camera, skin, person, light, near=True)
     covered = cv2.remap(cloth, x, y, cv2.INTER_NEAREST) if worn is not None else np.zeros((size_px, size_px), np.uint8)
     return shell, image, raster, covered
-
-
-def _lay_over(image: Image, head: Image, covered: Image) -> None:
-    """Put the head on the picture with soft edges."""
-    alpha = cv2.GaussianBlur(covered, (3, 3), 0.7)
-    weight = cv2.merge([alpha] * 3)
-    over = cv2.multiply(head, weight, scale=1 / 255)
-    under = cv2.multiply(image, cv2.bitwise_not(weight), scale=1 / 255)
-    cv2.add(over, under, dst=image)
 
 
 def _under(covered: Image, landmarks: Reals) -> NDArray[np.bool_]:

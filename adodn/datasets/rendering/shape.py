@@ -180,8 +180,8 @@ def _neck(angles: Reals, edge: Reals) -> Reals:
     """Rows under the jaw `edge` `[C, 3]`: back to the throat, then down."""
     front = np.cos(angles) * 0.5 + 0.5
     throat_y = 70 + 45 * front**2
-    throat = np.stack([55 * np.sin(angles), throat_y, AXIS_Z - 14 + 54 * np.cos(angles)], -1)
-    base = np.stack([66 * np.sin(angles), np.full_like(angles, 190.0), AXIS_Z - 22 + 62 * np.cos(angles)], -1)
+    throat = np.stack([54 * np.sin(angles), throat_y, AXIS_Z - 14 + 54 * np.cos(angles)], -1)
+    base = np.stack([62 * np.sin(angles), 150 + 22 * front, AXIS_Z - 20 + 60 * np.cos(angles)], -1)
     rows = []
     for s in (0.12, 0.45, 0.8, 1.0):
         row = edge * (1 - s) + throat * s

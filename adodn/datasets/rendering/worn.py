@@ -103,7 +103,11 @@ def wear(name: str, rng: np.random.Generator) -> Worn | None:
         y = np.interp(degrees, _DEGREES, _MASK_TOP) + drop
         bottom = _chin_rows()
     top = sheet.locate_around(sheet.angles, y)[:, 1]
-    colour = _SURGICAL[rng.integers(len(_SURGICAL))] if name == "surgical_mask" else rng.uniform(20, 235, 3).astype(np.float32)
+    colour = (
+        _SURGICAL[rng.integers(len(_SURGICAL))]
+        if name == "surgical_mask"
+        else rng.uniform(20, 235, 3).astype(np.float32)
+    )
     pleats = {"surgical_mask": 3, "cloth_mask": int(rng.integers(0, 2)), "scarf": int(rng.integers(3, 9))}[name]
     contrast = 0.82 if name == "surgical_mask" else float(rng.uniform(0.5, 1.3))
     return Worn(
