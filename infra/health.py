@@ -19,6 +19,7 @@ from infra.config import BUCKETS, StackConfig
 from infra.services import WORK_POOL
 
 _TIMEOUT_S = 3.0
+_PROBE = {"Bucket": "mlflow", "Key": "health-probe"}
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
 
 
@@ -60,9 +61,16 @@ def s3_client(config: StackConfig) -> Any:
 
 
 def _s3(config: StackConfig, since: float) -> str | None:
-    there = {bucket["Name"] for bucket in s3_client(config).list_buckets()["Buckets"]}
-    missing = set(BUCKETS) - there
-    return f"buckets {sorted(missing)} are missing" if missing else None
+    """All buckets are there, and an object can be read: after a crash names come back before contents do."""
+    client = s3_client(config)
+    missing = set(BUCKETS) - {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    if missing:
+        return f"buckets {sorted(missing)} are missing"
+    try:
+        client.get_object(**_PROBE)["Body"].read()
+    except client.exceptions.NoSuchKey:
+        client.put_object(**_PROBE, Body=b"healthy")
+    return None
 
 
 def _prefect(config: StackConfig, since: float) -> str | None:

@@ -129,6 +129,7 @@ def _ray(config: StackConfig) -> Command:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": config.ray_auth_token,
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
+        "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
         # Off, Ray keeps the loopback address it is given; on, it takes the machine's own and listens on all interfaces.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -153,10 +154,10 @@ def _program(name: str) -> str:
 
 SERVICES: dict[str, Service] = {
     "s3": Service(command=_s3, port="s3", deadline_s=60),
-    "prefect": Service(command=_prefect, port="prefect", deadline_s=180),
-    "mlflow": Service(command=_mlflow, port="mlflow", after=("s3",), deadline_s=180),
+    "prefect": Service(command=_prefect, port="prefect", deadline_s=300),
+    "mlflow": Service(command=_mlflow, port="mlflow", after=("s3",), deadline_s=300),
     # A Ray head keeps nothing worth a farewell, and takes half a minute to say it.
-    "ray": Service(command=_ray, port="ray_dashboard", deadline_s=180, stop_signal="KILL"),
-    "worker": Service(command=_worker, port=None, after=("prefect",), deadline_s=90, owns_children=False),
+    "ray": Service(command=_ray, port="ray_dashboard", deadline_s=300, stop_signal="KILL"),
+    "worker": Service(command=_worker, port=None, after=("prefect",), deadline_s=180, owns_children=False),
 }
 """In the order in which they are shown; they stop in the reverse order."""

@@ -78,8 +78,8 @@ def up(*, progress: Progress) -> StackInfo:
     with _alone(folder):
         supervisor = Supervisor(folder)
         launched = not supervisor.is_alive()
-        config = _launch(folder, supervisor) if launched else StackConfig.recorded(folder)
         try:
+            config = _launch(folder, supervisor) if launched else StackConfig.recorded(folder)
             started = _start_services(config, supervisor, progress)
         except BaseException:
             if launched:
