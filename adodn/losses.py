@@ -80,7 +80,8 @@ def effective_rank(singular: Tensor) -> Tensor:
     total = singular.sum()
     if total == 0:
         return torch.zeros_like(total)
-    return torch.special.entr(singular / total).sum().exp()
+    entropy: Tensor = torch.special.entr(singular / total).sum()
+    return entropy.exp()
 
 
 def _rank_tolerance(dtype: torch.dtype) -> float:
