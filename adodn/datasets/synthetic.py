@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from adodn import protocols
 from adodn.datasets.rendering.scene import (
     KINDS,
-    MAX_SIZE_PX,
-    MIN_SIZE_PX,
     PHOTOS_PER_PERSON,
     RenderedFace,
+    check_size,
     render,
 )
 from adodn.errors import AnnotationError, ConfigError
@@ -71,8 +70,7 @@ class SyntheticDataset:
                 raise ConfigError(f"num_{kind} must be 0 or more, got {count!r}")
         if seed < 0:
             raise ConfigError(f"seed must be 0 or more, got {seed!r}")
-        if not MIN_SIZE_PX <= size_px <= MAX_SIZE_PX:
-            raise ConfigError(f"size_px must lie in {MIN_SIZE_PX} … {MAX_SIZE_PX}, got {size_px!r}")
+        check_size(size_px)
 
     def index(self) -> Sequence[SampleRef]:
         """All faces: train, val, then common and challenging test faces."""
@@ -91,7 +89,10 @@ class SyntheticDataset:
                 f"{', '.join(KINDS)}, got {ref.locator!r}; take refs from index()"
             )
         seed, kind, index, size_px = match.groups()
-        face = render(int(seed), kind, int(index), int(size_px))
+        try:
+            face = render(int(seed), kind, int(index), int(size_px))
+        except ConfigError as error:
+            raise AnnotationError(f"face {ref.key!r}: locator {ref.locator!r}: {error}") from error
         (x0, y0), (x1, y1) = face.landmarks.min(0).tolist(), face.landmarks.max(0).tolist()
         return FaceSample(
             ref=ref,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from adodn.datasets.rendering.camera import Camera, rotation
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
+from adodn.datasets.rendering.paint import tinted
 
 Image: TypeAlias = NDArray[np.uint8]
 
@@ -38,9 +39,9 @@ def _backdrop(rng: np.random.Generator, side: int, kind: int) -> Image:
         wave = np.sin(2 * np.pi * rng.uniform(4, 14) * (x * np.sin(angle) + y * np.cos(angle)))
         image += 30 * (wave > rng.uniform(-0.5, 0.8))[..., None].astype(np.float32)
     if kind >= 2:
-        image = _clutter(np.clip(image, 0, 255).astype(np.uint8), rng, 18 if kind == 3 else 7)
-    blur = cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), side / rng.uniform(40, 200))
-    return np.clip(blur, 0, 255).astype(np.uint8)
+        _clutter(image, rng, 18 if kind == 3 else 7)
+    blur = cv2.GaussianBlur(image, (0, 0), side / rng.uniform(40, 200))
+    return np.asarray(np.clip(blur, 0, 255), np.uint8)
 
 
 def _muted(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -49,17 +50,16 @@ def _muted(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray((1 - vivid) * rng.uniform(15, 240) + vivid * rng.uniform(10, 245, 3))
 
 
-def _clutter(image: Image, rng: np.random.Generator, count: int) -> Image:
+def _clutter(image: NDArray[np.float32], rng: np.random.Generator, count: int) -> None:
     side = image.shape[0]
     for _ in range(count):
         colour = _muted(rng).tolist()
         centre = rng.uniform(0, side, 2)
         if rng.random() < 0.4:
-            cv2.circle(image, centre.astype(int).tolist(), int(rng.uniform(0.02, 0.16) * side), colour, -1, cv2.LINE_AA)
+            cv2.circle(image, centre.astype(int).tolist(), int(rng.uniform(0.02, 0.16) * side), colour, -1)
         else:
             corners = centre + rng.uniform(-0.25, 0.25, (4, 2)) * side
-            cv2.fillConvexPoly(image, cv2.convexHull(corners.astype(np.int32)), colour, cv2.LINE_AA)
-    return image
+            cv2.fillConvexPoly(image, cv2.convexHull(corners.astype(np.int32)), colour)
 
 
 def draw_backdrop(rng: np.random.Generator, size: int) -> Image:
@@ -68,7 +68,7 @@ def draw_backdrop(rng: np.random.Generator, size: int) -> Image:
     x, y = rng.integers(0, picture.shape[0] - size, 2)
     cut = picture[y : y + size, x : x + size]
     tint = rng.uniform(0.5, 1.15) * rng.uniform(0.85, 1.15, 3)
-    return np.ascontiguousarray(cv2.multiply(cv2.flip(cut, 1) if rng.random() < 0.5 else cut, (*tint.tolist(), 0.0)))
+    return tinted(cv2.flip(cut, 1) if rng.random() < 0.5 else cut, tint.astype(np.float32))
 
 
 _SHOULDER = np.array(
@@ -97,7 +97,7 @@ def draw_shoulders(image: Image, camera: Camera, yaw: float, light: Light, rng: 
         scale=camera.scale,
         offset=camera.offset,
     )
-    pixels, _ = body.project(outline)
+    pixels = body.outline(outline)
     colour = _muted(rng) * (light.ambient + 0.55 * light.lamp)
     fixed = np.rint(pixels * 16).astype(np.int32)
     cv2.fillPoly(image, [fixed], np.minimum(colour, 255).tolist(), cv2.LINE_AA, 4)

@@ -41,11 +41,18 @@ class Camera:
     """`[2]`, pixels: where the head's centre lands."""
 
     def project(self, points: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Pixels `[..., 2]` and height towards the camera `[...]` (millimetres) of points `[..., 3]` of the head."""
-        turned = (points - HEAD_CENTRE.astype(points.dtype)) @ self.rotation.T.astype(points.dtype)
-        height = turned[..., 2]
+        """Pixels `[2, ...]` and height towards the camera `[...]` (millimetres) of points `[3, ...]` of the head."""
+        kind = points.dtype
+        shift = self.rotation @ HEAD_CENTRE
+        turned = self.rotation.astype(kind) @ points.reshape(3, -1) - shift.astype(kind)[:, None]
+        height = turned[2]
         zoom = self.scale * self.distance / (self.distance - height)
-        return turned[..., :2] * zoom[..., None] + self.offset.astype(points.dtype), height
+        pixels = turned[:2] * zoom + self.offset.astype(kind)[:, None]
+        return pixels.reshape(2, *points.shape[1:]), height.reshape(points.shape[1:])
+
+    def outline(self, points: Reals) -> Reals:
+        """Pixels `[N, 2]` of points `[N, 3]` of the head."""
+        return np.asarray(self.project(points.T)[0].T)
 
     @property
     def standpoint(self) -> Reals:
@@ -76,23 +83,31 @@ class Raster:
 
 def detail(size_px: int) -> int:
     """Samples per column and row of the sheet that leave no holes at that size."""
-    return max(3, round(4 * size_px / 160))
+    return max(3, round(3 * size_px / 160))
 
 
 def rasterise(pixels: Floats, standpoint: Reals, size_px: int) -> Raster:
-    """Draw the sheet whose vertices land at `pixels` `[C, R, 2]`, seen from `standpoint` `[3]` in the head's space."""
+    """Draw the sheet whose vertices land at `pixels` `[2, C, R]`, seen from `standpoint` `[3]` in the head's space."""
     fine = detail(size_px)
-    dense = cv2.resize(pixels, (ROWS * fine, COLUMNS * fine), interpolation=cv2.INTER_LINEAR)
+    size = (ROWS * fine, COLUMNS * fine)
+    dense_x, dense_y = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR).ravel() for plane in pixels)
     x, y, z = standpoint - [0.0, HEAD_CENTRE[1], AXIS_Z]
     drawn = _drawing_order(float(np.arctan2(x, z)), fine, upwards=bool(y < _FROM_BELOW * np.hypot(x, z)))
-    place = np.rint(np.clip(dense.reshape(-1, 2)[drawn], -1, size_px)).astype(np.int32) + 1
     side = size_px + 2
-    latest = np.zeros(side * side, np.int32)
-    latest[place[:, 1] * side + place[:, 0]] = np.arange(1, len(drawn) + 1, dtype=np.int32)
+    columns = np.rint(np.clip(np.take(dense_x, drawn), -1, size_px))
+    lines = np.rint(np.clip(np.take(dense_y, drawn), -1, size_px))
+    latest = np.zeros(side * side, np.float32)
+    latest[(lines * side + columns).astype(np.intp) + (side + 1)] = _numbers(COLUMNS * ROWS * fine * fine)[: len(drawn)]
     shown = latest.reshape(side, side)
     shown[0] = shown[-1] = shown[:, 0] = shown[:, -1] = 0
     filled = _without_holes(shown, FACE_ROWS * fine)[1:-1, 1:-1]
-    return _resolve(dense.reshape(-1, 2), drawn, filled, _inverse_jacobians(pixels), fine)
+    return _resolve((dense_x, dense_y), drawn, np.ascontiguousarray(filled), _inverse_jacobians(pixels), fine)
+
+
+@cache
+def _numbers(count: int) -> Floats:
+    """1 … count; exact in float32 for any image that is allowed."""
+    return np.arange(1, count + 1, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -102,8 +117,12 @@ class _Samples:
     column: Floats
     """`[N]`: as a fraction of the sheet's columns."""
     row: Floats
-    vertex: NDArray[np.int32]
+    vertex: NDArray[np.intp]
     """`[N]`: flat index of the vertex that a sample belongs to."""
+    neck: NDArray[np.intp]
+    """`[dense columns, dense rows of the neck]`: flat indices of the samples."""
+    face: NDArray[np.intp]
+    """The same of the rows above."""
     angles: Reals
     """Of the dense columns, radians."""
 
@@ -111,74 +130,85 @@ class _Samples:
 @cache
 def _samples(fine: int) -> _Samples:
     column, row = np.divmod(np.arange(COLUMNS * ROWS * fine * fine), ROWS * fine)
+    flat = np.arange(COLUMNS * ROWS * fine * fine, dtype=np.intp).reshape(COLUMNS * fine, -1)
     middle = (np.arange(COLUMNS * fine) + 0.5) / fine - 0.5
     return _Samples(
         column=((column + 0.5) / fine - 0.5).astype(np.float32),
         row=((row + 0.5) / fine - 0.5).astype(np.float32),
-        vertex=(column // fine * ROWS + row // fine).astype(np.int32),
+        vertex=(column // fine * ROWS + row // fine).astype(np.intp),
+        neck=np.ascontiguousarray(flat[:, FACE_ROWS * fine :]),
+        face=np.ascontiguousarray(flat[:, : FACE_ROWS * fine]),
         angles=np.interp(middle, np.arange(COLUMNS), head_sheet().angles),
     )
 
 
-def _drawing_order(azimuth: float, fine: int, *, upwards: bool) -> NDArray[np.int32]:
+def _drawing_order(azimuth: float, fine: int, *, upwards: bool) -> NDArray[np.intp]:
     """Flat indices of the samples that can be seen, far ones first: the neck, then head and face above it."""
-    turned = np.abs(_samples(fine).angles - azimuth)
+    samples = _samples(fine)
+    turned = np.abs(samples.angles - azimuth)
     columns = np.argsort(-turned, kind="stable")
     columns = columns[np.searchsorted(-turned[columns], -_VISIBLE_ARC) :]
-    rows, split = ROWS * fine, FACE_ROWS * fine
-    face = np.arange(split)[:: -1 if upwards else 1]
-    starts = (columns * rows)[:, None]
-    parts = [(starts + part).ravel() for part in (np.arange(split, rows), face)]
-    return np.concatenate(parts).astype(np.int32)
+    face = np.take(samples.face, columns, axis=0)
+    if upwards:
+        face = face[:, ::-1]
+    return np.concatenate([np.take(samples.neck, columns, axis=0).ravel(), face.ravel()])
 
 
-def _without_holes(shown: NDArray[np.generic], rows: int) -> Floats:
+def _without_holes(shown: Floats, rows: int) -> Floats:
     """Fill the gaps between samples, and those through which a far surface shows.
 
     A later number is nearer, so a pixel far below what a closing makes of it lies in a gap of the nearer surface.
     """
-    as_float = shown.astype(np.float32)
-    closed = cv2.morphologyEx(as_float, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    closed = np.where(closed > 0, closed, cv2.morphologyEx(as_float, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)))
-    gap = (as_float == 0) | (closed - as_float > _FAR_COLUMNS * rows)
-    return np.where(gap, closed, as_float)
+    closed = cv2.morphologyEx(shown, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    gap = closed - shown > _FAR_COLUMNS * rows
+    filled = np.where(gap, closed, shown)
+    wide = cv2.morphologyEx(filled, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    return np.where(filled == 0, wide, filled)
 
 
-def _resolve(dense: Floats, drawn: NDArray[np.int32], shown: Floats, inverses: Floats, fine: int) -> Raster:
+def _resolve(
+    dense: tuple[Floats, Floats], drawn: NDArray[np.intp], shown: Floats, inverses: Floats, fine: int
+) -> Raster:
     """Fractional (column, row) of each pixel's centre: its sample, moved by the inverse of the local Jacobian."""
     size, samples = shown.shape[0], _samples(fine)
-    grown = np.where(shown > 0, shown, cv2.dilate(shown, np.ones((3, 3), np.uint8)))
+    covered = (shown > 0).view(np.uint8)
+    grown = np.where(shown > 0, shown, cv2.dilate(shown, np.ones((3, 3), np.uint8))).ravel()
     at = np.flatnonzero(grown)
-    sample = drawn[grown.ravel()[at].astype(np.int32) - 1]
-    pixel = np.stack([at % size, at // size], 1).astype(np.float32)
-    pixel -= dense[sample]
-    inverse = inverses.reshape(-1, 4)[samples.vertex[sample]]
-    inverse[:, :2] *= pixel
-    inverse[:, 2:] *= pixel
+    sample = np.take(drawn, np.take(grown, at).astype(np.intp) - 1)
+    y = (at // size).astype(np.float32)
+    dx = at.astype(np.float32) - y * np.float32(size) - np.take(dense[0], sample)
+    dy = y - np.take(dense[1], sample)
+    vertex = np.take(samples.vertex, sample)
+    cx, cy, rx, ry = (np.take(plane, vertex) for plane in inverses)
     limit = np.float32(_LONGEST_SHIFT / fine)
-    maps = np.full((2, size * size), -1, np.float32)
-    for plane, index, first in ((0, samples.row, 2), (1, samples.column, 0)):
-        shift = inverse[:, first] + inverse[:, first + 1]
-        maps[plane, at] = index[sample] + np.clip(shift, -limit, limit)
-    row_map, column_map = maps.reshape(2, size, size)
-    return Raster(covered=(shown > 0).astype(np.uint8) * 255, row=row_map, column=column_map)
+    row_map, column_map = np.full((2, size * size), -1, np.float32)
+    row_map[at] = np.take(samples.row, sample) + np.clip(rx * dx + ry * dy, -limit, limit)
+    column_map[at] = np.take(samples.column, sample) + np.clip(cx * dx + cy * dy, -limit, limit)
+    shape = (size, size)
+    return Raster(covered=covered * np.uint8(255), row=row_map.reshape(shape), column=column_map.reshape(shape))
 
 
 def _inverse_jacobians(pixels: Floats) -> Floats:
-    """`[C, R, 4]`: change of (column, row) with x and y, at each vertex: dc/dx, dc/dy, dr/dx, dr/dy; 0 where edge-on."""
-    by_column = np.empty_like(pixels)
-    by_column[1:-1] = (pixels[2:] - pixels[:-2]) / 2
-    by_column[0], by_column[-1] = by_column[1], by_column[-2]
-    by_row = np.empty_like(pixels)
-    by_row[:, 1:-1] = (pixels[:, 2:] - pixels[:, :-2]) / 2
-    by_row[:, 0], by_row[:, -1] = by_row[:, 1], by_row[:, -2]
-    area = by_column[..., 0] * by_row[..., 1] - by_column[..., 1] * by_row[..., 0]
-    inverse = 1 / np.where(np.abs(area) < 0.05, np.float32(np.inf), area)
-    adjugate = np.stack([by_row[..., 1], -by_row[..., 0], -by_column[..., 1], by_column[..., 0]], -1)
-    return np.asarray(adjugate * inverse[..., None])
+    """`[4, C · R]`, at each vertex: ∂column/∂x, ∂column/∂y, ∂row/∂x, ∂row/∂y; 0 where the sheet is seen edge-on."""
+    (xc, xr), (yc, yr) = (differences(plane) for plane in pixels)
+    area = xc * yr - yc * xr
+    inverse = np.float32(1) / np.where(np.abs(area) < 0.05, np.float32(np.inf), area)
+    return np.asarray(np.stack([yr, -xr, -yc, xc]).reshape(4, -1) * inverse.ravel(), np.float32)
 
 
-def seen(raster: Raster, heights: Floats, landmarks: Reals, landmark_heights: Reals) -> NDArray[np.bool_]:
+def differences(plane: Floats) -> tuple[Floats, Floats]:
+    """Change of `plane` `[C, R]` from column to column and from row to row."""
+    by_column, by_row = np.empty_like(plane), np.empty_like(plane)
+    by_column[1:-1] = (plane[2:] - plane[:-2]) * np.float32(0.5)
+    by_column[0], by_column[-1] = plane[1] - plane[0], plane[-1] - plane[-2]
+    by_row[:, 1:-1] = (plane[:, 2:] - plane[:, :-2]) * np.float32(0.5)
+    by_row[:, 0], by_row[:, -1] = plane[:, 1] - plane[:, 0], plane[:, -1] - plane[:, -2]
+    return by_column, by_row
+
+
+def seen(
+    raster: Raster, heights: NDArray[np.floating], landmarks: Reals, landmark_heights: NDArray[np.floating]
+) -> NDArray[np.bool_]:
     """`[N]`: True where no surface lies well in front of a landmark.
 
     Args:
@@ -191,7 +221,7 @@ def seen(raster: Raster, heights: Floats, landmarks: Reals, landmark_heights: Re
     near = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2)
     around = np.rint(landmarks).astype(np.int64)[:, None] + near
     x, y = np.clip(around, 0, size - 1).reshape(-1, 2).T
-    surface = bilinear(heights[..., None], raster.column[y, x].astype(np.float64), raster.row[y, x].astype(np.float64))
+    surface = bilinear(heights[None], raster.column[y, x].astype(np.float64), raster.row[y, x].astype(np.float64))
     in_front = surface.reshape(-1, 9) > landmark_heights[:, None] + _HIDDEN_MM
     in_front &= raster.covered[y, x].reshape(-1, 9) > 0
     return np.asarray(~in_front.all(1))

@@ -10,7 +10,7 @@ from adodn.datasets.rendering.camera import Camera
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
 from adodn.datasets.rendering.paint import mix
-from adodn.datasets.rendering.person import Person
+from adodn.datasets.rendering.person import Person, rgb
 from adodn.datasets.rendering.shape import AXIS_Z
 
 Reals: TypeAlias = NDArray[np.float64]
@@ -26,7 +26,7 @@ def draw_ears(
     image: NDArray[np.uint8], camera: Camera, skin: NDArray[np.float32], person: Person, light: Light, *, near: bool
 ) -> None:
     """Draw the ears that face the camera (`near`, after the head) or those that the head may cover (before it)."""
-    half_width = float(np.abs(skin[:, 22, 0]).max())
+    half_width = float(np.abs(skin[0, :, 22]).max())
     for sign in (-1.0, 1.0):
         outward = np.array([sign * 0.86, 0.0, 0.5])
         turned = camera.rotation @ outward
@@ -36,10 +36,10 @@ def draw_ears(
         rim = _stand_off(_RIM, sign, half_width)
         bowl = _stand_off(_BOWL, sign, half_width)
         brightness = light.ambient * 0.85 + light.lamp * max(0.15, float(turned @ light.direction) * 0.8 + 0.2)
-        tone = np.minimum(person.skin * np.float32([1.0, 0.93, 0.91]) * brightness, 255)
+        tone = np.minimum(person.skin * rgb(1.0, 0.93, 0.91) * brightness, 255)
         _fill(image, camera, rim, tone)
-        _fill(image, camera, bowl, mix(tone, tone * np.float32([0.55, 0.45, 0.42]), 0.7))
-        pixels, _ = camera.project(rim)
+        _fill(image, camera, bowl, mix(tone, tone * rgb(0.55, 0.45, 0.42), 0.7))
+        pixels = camera.outline(rim)
         edge = mix(tone, tone * np.float32(0.5), 0.5).tolist()
         cv2.polylines(image, [np.rint(pixels * 16).astype(np.int32)], False, edge, 1, cv2.LINE_AA, 4)
 
@@ -50,5 +50,5 @@ def _stand_off(outline: Reals, sign: float, half_width: float) -> Reals:
 
 
 def _fill(image: NDArray[np.uint8], camera: Camera, outline: Reals, colour: NDArray[np.float32]) -> None:
-    pixels, _ = camera.project(outline)
+    pixels = camera.outline(outline)
     cv2.fillPoly(image, [np.rint(pixels * 16).astype(np.int32)], colour.tolist(), cv2.LINE_AA, 4)

@@ -1,4 +1,4 @@
-"""Where eyes, brows and lips lie on the mean face once a person's proportions and a moment's lids and brows are applied.
+"""Where eyes, brows and lips lie on the mean face, for a person's proportions and a moment's lids and brows.
 
 Plane geometry in millimetres of the mean face; neither the head's shape nor colours are known here.
 """
@@ -39,7 +39,7 @@ def _place_eye(points: Reals, side: int, person: Person, moment: Moment) -> None
     opening = moment.lids[side]
     for lid in upper:
         line = _corner_line(points, outer, inner, points[lid, 0])
-        points[lid, 1] = line + (points[lid, 1] - line) * (-0.35 + 1.35 * opening)
+        points[lid, 1] = line + (points[lid, 1] - line) * (-0.25 + 1.25 * opening)
     for lid in lower:
         line = _corner_line(points, outer, inner, points[lid, 0])
         points[lid, 1] = line + (points[lid, 1] - line) * (0.4 + 0.5 * min(opening, 1.0))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.paint import Texture, lay_over, mix, to_texture
+from adodn.datasets.rendering.paint import Texture, lay_over, mix, tinted, to_texture
 from adodn.datasets.rendering.person import Colour, Person
 from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, head_sheet
 
@@ -82,29 +82,23 @@ def grow(person: Person) -> Hair | None:
 
 
 def thicken(vertices: Floats, hair: Hair) -> Floats:
-    """Vertices `[C, R, 3]` with the hair's volume on them."""
+    """Vertices `[3, C, R]` with the hair's volume on them."""
     inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / hair.ramp, 0, 1).astype(np.float32)
     inside *= 2 - inside
-    centre = np.array([0, -10, AXIS_Z], np.float32)
-    away = vertices - centre
-    away /= np.sqrt((away**2).sum(-1, keepdims=True)) + np.float32(1)
-    grown = vertices + away * (inside * np.float32(hair.thickness))[..., None]
-    if hair.is_long:
-        _hang(grown, inside)
-    return grown
+    x, y, z = vertices
+    y, z = y + np.float32(10), z - np.float32(AXIS_Z)
+    share = 1 + inside * np.float32(hair.thickness) / (np.sqrt(x * x + y * y + z * z) + np.float32(1))
+    flat = share * _hang(x * share, z * share, inside) if hair.is_long else share
+    return np.stack([x * flat, y * share - np.float32(10), z * flat + np.float32(AXIS_Z)])
 
 
-def _hang(vertices: Floats, inside: Floats) -> None:
-    """Long hair does not follow the neck: it falls straight from where the head is widest."""
+def _hang(x: Floats, z: Floats, inside: Floats) -> Floats:
+    """`[C, R]`: factors by which long hair stands off the axis: it falls from where the head is widest."""
     degrees = np.abs(np.degrees(head_sheet().angles))
-    share = np.clip((degrees - 92) / 10, 0, 1).astype(np.float32)[:, None] * inside
+    share = np.clip((degrees - 91) / 24, 0, 1).astype(np.float32)[:, None] * inside
     share[:, : FACE_ROWS // 2] = 0
-    flat = vertices[..., [0, 2]] - np.array([0, AXIS_Z], np.float32)
-    radius = np.sqrt((flat**2).sum(-1)) + np.float32(1e-3)
-    wide = np.maximum(np.float32(92.0) / radius, 1)
-    scale = 1 + (wide - 1) * share
-    vertices[..., 0] *= scale
-    vertices[..., 2] = AXIS_Z + (vertices[..., 2] - np.float32(AXIS_Z)) * scale
+    radius = np.sqrt(x * x + z * z) + np.float32(1e-3)
+    return np.asarray(1 + (np.maximum(np.float32(92.0) / radius, 1) - 1) * share)
 
 
 @cache
@@ -125,7 +119,7 @@ def _knit(detail: int) -> Texture:
     row = np.arange(ROWS * detail) / detail
     column = np.arange(COLUMNS * detail)[:, None] / detail
     ribs = 128 * (1 + 0.14 * np.sin(2 * np.pi * column * 1.3) + 0.05 * np.sin(2 * np.pi * row))
-    return cv2.merge([np.clip(ribs, 0, 255).astype(np.uint8)] * 3)
+    return np.asarray(cv2.merge([np.clip(ribs, 0, 255).astype(np.uint8)] * 3))
 
 
 def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
@@ -135,8 +129,8 @@ def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
     edge = np.stack([np.arange(COLUMNS), hair.last_row], 1)
     outline = to_texture(np.concatenate([[[-1, -2]], [[-1, hair.last_row[0]]], edge, [[COLUMNS, -2]]]), detail)
     mask = np.zeros(texture.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [outline], (255,), cv2.LINE_AA, 4)
-    coloured = cv2.multiply(tile, (*(hair.colour * 1.0).tolist(), 0.0), scale=1 / 128)
+    cv2.fillPoly(mask, [outline], (255,), cv2.LINE_8, 4)
+    coloured = tinted(tile, hair.colour / np.float32(128))
     lay_over(texture, coloured, mask)
     if not hair.knitted:
         _soften(texture, hair, detail, rng)
@@ -144,9 +138,9 @@ def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
 
 def _soften(texture: Texture, hair: Hair, detail: int, rng: np.random.Generator) -> None:
     """Single hairs across the hairline."""
-    column = rng.uniform(4, COLUMNS - 5, 70)
+    column = rng.uniform(4, COLUMNS - 5, 44)
     edge = np.interp(column, np.arange(COLUMNS), hair.last_row)
-    reach, lean = rng.uniform(0.2, 0.9, 70), rng.uniform(-0.6, 0.6, 70)
+    reach, lean = rng.uniform(0.2, 0.9, 44), rng.uniform(-0.6, 0.6, 44)
     start, end = np.stack([column, edge - 1.2], 1), np.stack([column + lean, edge + reach], 1)
     lines = to_texture(np.stack([start, end], 1).reshape(-1, 2), detail).reshape(-1, 2, 2)
     cv2.polylines(texture, list(lines), False, mix(hair.colour, (0, 0, 0), 0.12).tolist(), 1, cv2.LINE_AA, 4)

@@ -9,7 +9,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.shape import head_sheet
+from adodn.datasets.rendering.camera import differences
+from adodn.datasets.rendering.shape import AXIS_Z, head_sheet
 
 Floats: TypeAlias = NDArray[np.float32]
 Reals: TypeAlias = NDArray[np.float64]
@@ -46,43 +47,40 @@ def draw_light(rng: np.random.Generator, *, hard: bool) -> Light:
 
 
 def normals(vertices: Floats) -> Floats:
-    """`[C, R, 3]`: unit normals of the sheet, outwards."""
-    across, down = np.empty_like(vertices), np.empty_like(vertices)
-    across[1:-1], across[0], across[-1] = (
-        vertices[2:] - vertices[:-2],
-        vertices[1] - vertices[0],
-        vertices[-1] - vertices[-2],
-    )
-    down[:, 1:-1] = vertices[:, 2:] - vertices[:, :-2]
-    down[:, 0], down[:, -1] = vertices[:, 1] - vertices[:, 0], vertices[:, -1] - vertices[:, -2]
-    ax, ay, az = across[..., 0], across[..., 1], across[..., 2]
-    bx, by, bz = down[..., 0], down[..., 1], down[..., 2]
-    normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
-    length = np.sqrt((normal**2).sum(-1, keepdims=True))
-    return np.asarray(normal / (length + np.float32(1e-6)))
+    """`[3, C, R]`: unit normals of the sheet `[3, C, R]`, outwards."""
+    (ax, bx), (ay, by), (az, bz) = (differences(plane) for plane in vertices)
+    normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    x, y, z = normal
+    return np.asarray(normal / np.sqrt(x * x + y * y + z * z + np.float32(1e-9)))
 
 
 @cache
 def _hollows() -> Floats:
-    """`[C, R]`: how much of the surrounding light reaches the mean face: less in eye sockets, beside the nose, under the chin."""
-    vertices = head_sheet().vertices
-    radius = np.hypot(vertices[..., 0], vertices[..., 2] + 95).astype(np.float32)
+    """`[C, R]`: share of the surrounding light that reaches the mean face: less in eye sockets and beside the nose."""
+    x, _, z = head_sheet().vertices
+    radius = np.hypot(x, z - np.float32(AXIS_Z)).astype(np.float32)
     depth = cv2.GaussianBlur(radius, (0, 0), 2.5) - radius
-    return np.clip(1 - 0.055 * np.maximum(depth, 0), 0.45, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - 0.055 * np.maximum(depth, 0), 0.45, 1), np.float32)
 
 
 def shade(vertices: Floats, rotation: Reals, light: Light) -> tuple[Image, Image]:
-    """Factors `[C, R, 3]`, where 128 stands for 1, and gloss to be added `[C, R, 3]`."""
-    turned = normals(vertices) @ rotation.T.astype(np.float32)
-    facing = turned @ light.direction
+    """Factors `[C, R, 3]`, where 128 stands for 1, and gloss to be added `[C, R, 3]`, for `vertices` `[3, C, R]`."""
+    turned = rotation.astype(np.float32) @ normals(vertices).reshape(3, -1)
+    facing = light.direction @ turned
     soft = np.clip((facing + np.float32(0.25)) / np.float32(1.25), 0, 1)
-    sky = np.float32(0.86) - np.float32(0.14) * turned[..., 1]
-    reach = _hollows()
-    factors = (sky * reach)[..., None] * light.ambient + (soft * (0.5 + 0.5 * reach))[..., None] * light.lamp
+    reach = _hollows().ravel()
+    sky = (np.float32(0.86) - np.float32(0.14) * turned[1]) * reach
+    lamp = soft * (np.float32(0.5) + np.float32(0.5) * reach)
     halfway = light.direction + np.array([0, 0, 1], np.float32)
-    halfway /= np.sqrt((halfway**2).sum())
-    shine = np.clip(turned @ halfway, 0, 1) ** 14 * np.float32(light.gloss)
-    return cv2.convertScaleAbs(factors, alpha=128), cv2.merge([cv2.convertScaleAbs(shine)] * 3)
+    shine = np.clip((halfway / np.sqrt((halfway**2).sum())) @ turned, 0, 1)
+    for _ in range(4):
+        shine = shine * shine
+    planes = [
+        cv2.convertScaleAbs(sky * a + lamp * b, alpha=128) for a, b in zip(light.ambient, light.lamp, strict=True)
+    ]
+    planes.append(cv2.convertScaleAbs(shine * np.float32(light.gloss)))
+    red, green, blue, gloss = (plane.reshape(vertices.shape[1:]) for plane in planes)
+    return cv2.merge([red, green, blue]), cv2.merge([gloss] * 3)
 
 
 def apply_shade(texture: Image, factors: Image, shine: Image) -> Image:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from adodn.datasets.rendering.camera import Camera, Raster
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
-from adodn.datasets.rendering.person import Person
+from adodn.datasets.rendering.person import Person, rgb
 from adodn.datasets.rendering.worn import WORN, Worn, wear
 
 __all__ = ["OCCLUDERS", "Stage", "Worn", "draw_occluder", "pick_occluder", "wear"]
@@ -65,7 +65,7 @@ def _paint(colour: NDArray[np.floating]) -> list[float]:
 
 
 def pick_occluder(rng: np.random.Generator, *, hard: bool, turned: bool) -> str:
-    """Name of what covers the face: in easy photos mostly nothing, in hard ones mostly something unless it is turned."""
+    """Name of what covers the face: seldom anything in easy photos; mostly something in hard ones, less if turned."""
     share = (0.45 if turned else 0.9) if hard else 0.15
     if rng.random() < share:
         names = tuple(DRAWN) + WORN
@@ -108,7 +108,7 @@ def _hand(stage: Stage, rng: np.random.Generator) -> None:
     tip, angle = _place(stage, rng), rng.uniform(-0.9, 0.9)
     side = float(rng.choice([-1.0, 1.0]))
     skin = stage.person.skin * stage.exposure
-    dark, bright = skin * np.float32([0.62, 0.52, 0.5]), skin * np.float32(1.06)
+    dark, bright = skin * rgb(0.62, 0.52, 0.5), skin * np.float32(1.06)
     palm = _turn(
         np.array(
             [(-38, 40), (-40, 10), (-30, -4), (0, -8), (30, -2), (40, 14), (36, 44), (28, 150), (-28, 150)], float
@@ -127,7 +127,7 @@ def _hand(stage: Stage, rng: np.random.Generator) -> None:
         stage.line(at, dark, 20.5 * unit)
         stage.line(at, skin, 17.5 * unit)
         stage.line(at - [0.8, 0.6], bright, 7 * unit, hides=False)
-        stage.line(at[-1:] + [[0, 0], [0, 0.1]], skin * np.float32([1.08, 0.96, 0.94]), 9 * unit, hides=False)
+        stage.line(at[-1:] + np.array([[0, 0], [0, 0.1]]), skin * rgb(1.08, 0.96, 0.94), 9 * unit, hides=False)
     thumb = tip + unit * _turn(np.array([(side * 26, 46), (side * 52, 22), (side * 60, -6)], float), angle)
     stage.line(thumb, dark, 23 * unit)
     stage.line(thumb, skin, 20 * unit)
@@ -155,7 +155,7 @@ def _phone(stage: Stage, rng: np.random.Generator) -> None:
     case = rng.uniform(10, 80, 3) if rng.random() < 0.6 else rng.uniform(60, 240, 3)
     stage.fill(at + unit * _turn(_rounded(74, 150, 10), angle), case * stage.exposure * 0.6)
     stage.fill(at + unit * _turn(_rounded(70, 146, 9), angle), case * stage.exposure)
-    stage.fill(at + unit * _turn(_rounded(24, 24, 6) + [-18, -54], angle), np.array([30.0, 30, 34]))
+    stage.fill(at + unit * _turn(_rounded(24, 24, 6) + np.array([-18, -54]), angle), np.array([30.0, 30, 34]))
     for x, y in ((-23, -59), (-13, -49)):
         stage.fill(at + unit * _turn(_circle(10) * 4 + [x, y], angle), np.array([8.0, 8, 14]))
 
@@ -170,7 +170,8 @@ def _ball(stage: Stage, rng: np.random.Generator) -> None:
 
 
 def _book(stage: Stage, rng: np.random.Generator) -> None:
-    unit, at = stage.camera.scale, _place(stage, rng, low=True) + [0.0, 34 * stage.camera.scale]
+    unit, at = stage.camera.scale, _place(stage, rng, low=True)
+    at = at + np.array([0, 34 * unit])
     angle, colour = rng.normal(0, 0.2), rng.uniform(20, 220, 3) * stage.exposure
     stage.fill(at + unit * _turn(_rounded(190, 132, 3), angle), colour * 0.55)
     for sign in (-1, 1):
@@ -210,8 +211,8 @@ def _strands(stage: Stage, rng: np.random.Generator) -> None:
             stage.line(path + unit * offset * across, tone * rng.uniform(0.7, 1.35), size / 160, hides=False)
 
 
-def _lenses(stage: Stage, rng: np.random.Generator) -> list[tuple[float, Reals, float]]:
-    """For each lens: side, outline in pixels, and its height towards the camera."""
+def _lenses(stage: Stage, rng: np.random.Generator) -> list[tuple[Reals, float]]:
+    """For each lens: outline in pixels, and its height towards the camera."""
     half_width, half_height, square = rng.uniform(23, 28), rng.uniform(16, 23), rng.uniform(2.2, 5)
     turn = _circle(32)
     shape = np.sign(turn) * np.abs(turn) ** (2 / square) * [half_width, half_height]
@@ -219,21 +220,21 @@ def _lenses(stage: Stage, rng: np.random.Generator) -> list[tuple[float, Reals, 
     for sign in (-1.0, 1.0):
         x, y = shape[:, 0] + sign * 32, shape[:, 1] + 3
         z = 9 - 0.0062 * x**2
-        pixels, height = stage.camera.project(np.stack([x, y, z], 1))
-        lenses.append((sign, np.asarray(pixels), float(np.mean(height))))
+        pixels, height = stage.camera.project(np.stack([x, y, z]))
+        lenses.append((np.asarray(pixels.T), float(np.mean(height))))
     return lenses
 
 
-def _frame(stage: Stage, lenses: list[tuple[float, Reals, float]], colour: NDArray[np.floating], width: float) -> None:
+def _frame(stage: Stage, lenses: list[tuple[Reals, float]], colour: NDArray[np.floating], width: float) -> None:
     """Rims, bridge, and the arm on each side that can be seen."""
-    for _, outline, _ in lenses:
+    for outline, _ in lenses:
         stage.line(np.concatenate([outline, outline[:1]]), colour, width, hides=False)
-    bridge, _ = stage.camera.project(np.array([(-9, -2, 10), (0, -5, 13), (9, -2, 10)], float))
-    stage.line(np.asarray(bridge), colour, width, hides=False)
+    bridge = stage.camera.outline(np.array([(-9, -2, 10), (0, -5, 13), (9, -2, 10)], float))
+    stage.line(bridge, colour, width, hides=False)
     for sign in (-1.0, 1.0):
         if sign * stage.yaw_deg < 12:
-            arm, _ = stage.camera.project(np.array([(sign * 59, -4, -14), (sign * 79, -6, -98)], float))
-            stage.line(np.asarray(arm), colour, width, hides=False)
+            arm = stage.camera.outline(np.array([(sign * 59, -4, -14), (sign * 79, -6, -98)], float))
+            stage.line(arm, colour, width, hides=False)
 
 
 def _clear_glasses(stage: Stage, rng: np.random.Generator) -> None:
@@ -247,7 +248,7 @@ def _sunglasses(stage: Stage, rng: np.random.Generator) -> None:
     lenses = _lenses(stage, rng)
     tint = rng.uniform(4, 50, 3)
     behind = cv2.remap(stage.heights, stage.raster.row, stage.raster.column, cv2.INTER_LINEAR)
-    for _, outline, height in lenses:
+    for outline, height in lenses:
         before = stage.image.copy()
         hidden = stage.covered.copy()
         stage.fill(outline, tint)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adodn.datasets.rendering.features import BROWS, EYES, curve
-from adodn.datasets.rendering.person import Colour, Moment, Person
+from adodn.datasets.rendering.person import Colour, Moment, Person, rgb
 from adodn.datasets.rendering.shape import COLUMNS, ROWS, head_sheet
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -105,14 +105,14 @@ def paint_face(person: Person, moment: Moment, landmarks: Reals, detail: int, rn
 
 @cache
 def _skin_maps(detail: int) -> list[Floats]:
-    """For each of a few mottlings, `[C · D · R · D, 6]`: one, mottles, fine grain, blush, beard, freckles."""
+    """For each of a few mottlings, `[6, C · D · R · D]`: one, mottles, fine grain, blush, beard, freckles."""
     sheet = head_sheet()
     size = (ROWS * detail, COLUMNS * detail)
-    x, y, z = cv2.split(cv2.resize(sheet.vertices, size, interpolation=cv2.INTER_LINEAR))
+    x, y, z = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in sheet.vertices)
     front = np.clip((z + 95) / 40, 0, 1)
 
     def bump(cx: float, cy: float, w: float, h: float) -> Floats:
-        return np.exp(-(((np.abs(x) - cx) / w) ** 2) - ((y - cy) / h) ** 2).astype(np.float32) * front
+        return np.asarray(np.exp(-(((np.abs(x) - cx) / w) ** 2) - ((y - cy) / h) ** 2) * front, np.float32)
 
     blush = np.clip(bump(40, 28, 16, 14) + bump(0, 38, 12, 8) * 0.8 + bump(0, 105, 14, 8) * 0.3, 0, 1)
     whiskers = np.clip((y - 30 - 34 * np.clip((62 - np.abs(x)) / 24, 0, 1)) / 16, 0, 1)
@@ -129,7 +129,7 @@ def _skin_maps(detail: int) -> list[Floats]:
         freckles = np.clip(spots * 6, 0, 1) * np.clip(bump(32, 22, 26, 16) + bump(0, 20, 14, 16), 0, 1)
         hairs = whiskers * np.clip(0.75 + 0.45 * noise, 0, 1.2)
         planes = (np.ones_like(noise), mottles / mottles.std(), grain / grain.std(), blush, hairs, freckles)
-        maps.append(np.stack(planes, -1).reshape(-1, len(planes)).astype(np.float32))
+        maps.append(np.stack(planes).reshape(len(planes), -1).astype(np.float32))
     return maps
 
 
@@ -139,15 +139,21 @@ def _skin(person: Person, detail: int) -> Texture:
     colours = np.stack(
         [
             skin,
-            skin * np.float32([0.014, 0.022, 0.024]),
-            skin * np.float32(0.012 + 0.02 * person.age) * np.float32([1, 1, 1]),
-            skin * np.float32([0.03, -0.075, -0.06]) * np.float32(0.4 + 0.9 * person.blush),
+            skin * rgb(0.014, 0.022, 0.024),
+            skin * np.float32(0.012 + 0.02 * person.age),
+            skin * rgb(0.03, -0.075, -0.06) * np.float32(0.4 + 0.9 * person.blush),
             (person.hair * np.float32(0.8) - skin) * np.float32(0.85 * person.beard),
-            (skin * np.float32([0.72, 0.58, 0.48]) - skin) * np.float32(min(1.0, person.freckles)),
+            (skin * rgb(0.72, 0.58, 0.48) - skin) * np.float32(min(1.0, person.freckles)),
         ]
     )
-    flat = planes @ colours
-    return np.asarray(cv2.convertScaleAbs(np.maximum(flat, 0))).reshape(COLUMNS * detail, ROWS * detail, 3)
+    channels = cv2.convertScaleAbs(np.ascontiguousarray(colours.T) @ planes)
+    return np.asarray(cv2.merge(list(channels.reshape(3, COLUMNS * detail, ROWS * detail))))
+
+
+def tinted(image: Texture, factors: Floats) -> Texture:
+    """`image` with its channels multiplied by `factors` `[3]`."""
+    table = np.clip(np.arange(256, dtype=np.float32)[:, None, None] * factors, 0, 255)
+    return np.asarray(cv2.LUT(image, table.astype(np.uint8)))
 
 
 def _folds(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -> None:
@@ -155,13 +161,13 @@ def _folds(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -
     smile = float(moment.weights[1])
     depth = 0.05 + 0.16 * person.age + 0.12 * max(0.0, smile)
     dark = mix(person.skin, person.skin * np.float32(0.55), depth)
-    bag = mix(person.skin, person.skin * np.float32([0.66, 0.58, 0.6]), 0.15 + 0.25 * person.age)
+    bag = mix(person.skin, person.skin * rgb(0.66, 0.58, 0.6), 0.15 + 0.25 * person.age)
     for sign in (-1, 1):
         strokes.line(
             curve(np.array([(sign * 20.0, 42), (sign * 27, 50), (sign * 31.5, 62), (sign * 31, 70)])), dark, 1.6
         )
         eye = landmarks[[36, 41, 40, 39]] if sign < 0 else landmarks[[45, 46, 47, 42]]
-        strokes.line(curve(eye + [(3 * -sign, 5), (0, 4.5), (0, 4.2), (1 * sign, 3.5)]), bag, 1.6)
+        strokes.line(curve(eye + np.array([(-3 * sign, 5), (0, 4.5), (0, 4.2), (sign, 3.5)])), bag, 1.6)
     if person.age > 0.45:
         lift = sum(moment.brow_raise) / 2
         wrinkle = mix(person.skin, person.skin * np.float32(0.6), 0.25 * person.age + 0.03 * max(0.0, lift))
@@ -171,16 +177,16 @@ def _folds(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -
 
 def _nose(strokes: Strokes, person: Person) -> None:
     """Wings and nostrils."""
-    crease = mix(person.skin, person.skin * np.float32([0.6, 0.5, 0.48]), 0.55)
-    under = mix(person.skin, person.skin * np.float32([0.62, 0.5, 0.46]), 0.5)
+    crease = mix(person.skin, person.skin * rgb(0.6, 0.5, 0.48), 0.55)
+    under = mix(person.skin, person.skin * rgb(0.62, 0.5, 0.46), 0.5)
     strokes.line(curve(np.array([(-13.5, 44.2), (-7, 47.2), (0, 48.6), (7, 47.2), (13.5, 44.2)])), under, 1.4)
     turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     for sign in (-1, 1):
         strokes.line(
             curve(np.array([(sign * 14.5, 33.0), (sign * 18, 37), (sign * 18, 42), (sign * 14, 44.5)])), crease, 1.2
         )
-        hole = np.stack([sign * 7.4 + 3.4 * np.cos(turn), 44.4 - 0.06 * sign + 1.6 * np.sin(turn) + sign * 0.0], 1)
-        strokes.fill(hole, person.skin * np.float32([0.28, 0.2, 0.19]))
+        hole = np.stack([sign * 7.4 + 3.0 * np.cos(turn), 44.5 + 1.4 * np.sin(turn)], 1)
+        strokes.fill(hole, person.skin * rgb(0.36, 0.26, 0.25))
 
 
 def _eye(strokes: Strokes, side: int, person: Person, moment: Moment, landmarks: Reals) -> None:
@@ -188,21 +194,21 @@ def _eye(strokes: Strokes, side: int, person: Person, moment: Moment, landmarks:
     outer, inner, upper, lower = EYES[side]
     top = curve(landmarks[[outer, *upper, inner]])
     bottom = curve(landmarks[[outer, *lower, inner]])
-    centre = landmarks[[outer, inner]].mean(0) + [moment.gaze[0], -0.6 + moment.gaze[1]]
-    socket = mix(person.skin, person.skin * np.float32([0.7, 0.6, 0.58]), 0.4)
+    centre = landmarks[[outer, inner]].mean(0) + np.array([moment.gaze[0], moment.gaze[1] - 0.6])
+    socket = mix(person.skin, person.skin * rgb(0.7, 0.6, 0.58), 0.4)
     fold = top + np.stack([np.zeros(len(top)), -person.crease - 3.2 * np.sin(np.linspace(0, np.pi, len(top)))], 1)
-    strokes.fill(np.concatenate([fold, bottom[::-1] + [0, 1.2]]), socket)
-    strokes.fill(np.concatenate([top, bottom[::-1]]), mix(np.float32([232, 226, 220]), person.skin, 0.12))
+    strokes.fill(np.concatenate([fold, bottom[::-1] + np.array([0, 1.2])]), socket)
+    strokes.fill(np.concatenate([top, bottom[::-1]]), mix(rgb(232, 226, 220), person.skin, 0.12))
     if moment.lids[side] > 0.2:
         _iris(strokes, centre, person)
-    lid = mix(person.skin, person.skin * np.float32([0.86, 0.76, 0.74]), 0.6)
+    lid = mix(person.skin, person.skin * rgb(0.86, 0.76, 0.74), 0.6)
     over = top + np.stack([np.zeros(len(top)), -1.0 - 5.5 * np.sin(np.linspace(0, np.pi, len(top)))], 1)
     under = bottom + np.stack([np.zeros(len(top)), 0.5 + 4.5 * np.sin(np.linspace(0, np.pi, len(top)))], 1)
     strokes.fill(np.concatenate([top, over[::-1]]), lid)
     strokes.fill(np.concatenate([bottom, under[::-1]]), mix(person.skin, lid, 0.7))
     if person.crease > 1.2:
         strokes.line(fold, mix(person.skin, person.skin * np.float32(0.5), 0.6))
-    strokes.line(bottom, mix(person.skin, person.skin * np.float32([0.55, 0.42, 0.42]), 0.55))
+    strokes.line(bottom, mix(person.skin, person.skin * rgb(0.55, 0.42, 0.42), 0.55))
     strokes.line(top, mix(person.hair * np.float32(0.35), person.skin * np.float32(0.3), 0.35), 1.4)
 
 
@@ -211,8 +217,8 @@ def _iris(strokes: Strokes, centre: Reals, person: Person) -> None:
     circle = np.stack([np.cos(turn), np.sin(turn)], 1)
     strokes.fill(centre + 5.7 * circle, person.iris * np.float32(0.55))
     strokes.fill(centre + 4.9 * circle, person.iris)
-    strokes.fill(centre + 2.2 * circle, np.float32([10, 8, 8]))
-    strokes.fill(centre + [-1.6, -1.8] + 1.0 * circle[::2], np.float32([235, 235, 240]))
+    strokes.fill(centre + 2.2 * circle, rgb(10, 8, 8))
+    strokes.fill(centre + [-1.6, -1.8] + 1.0 * circle[::2], rgb(235, 235, 240))
 
 
 def _brow(strokes: Strokes, side: int, person: Person, landmarks: Reals, rng: np.random.Generator) -> None:
@@ -224,13 +230,12 @@ def _brow(strokes: Strokes, side: int, person: Person, landmarks: Reals, rng: np
     tone = person.hair * np.float32(0.75) if person.hair.mean() < 170 else person.hair * np.float32(0.6)
     strokes.fill(np.concatenate([ridge - up, (ridge + up)[::-1]]), mix(person.skin, tone, 0.62))
     side_sign = 1.0 if side == 0 else -1.0
-    at = rng.random((14, 3))
-    hairs = []
-    for where, lean, offset in at:
-        i = int(where * (len(ridge) - 1))
-        root = ridge[i] + [0, half[i] * (0.9 - 1.2 * offset)]
-        hairs.append(np.stack([root, root + [-side_sign * (1.5 + 3 * lean), -half[i] * (0.9 - 0.7 * (1 - along[i]))]]))
-    strokes.hairs(hairs, mix(person.skin, tone, 0.9))
+    where, lean, offset = rng.random((3, 12))
+    index = (where * (len(ridge) - 1)).astype(np.intp)
+    width = half[index]
+    root = ridge[index] + np.stack([np.zeros(12), width * (0.9 - 1.2 * offset)], 1)
+    tip = root + np.stack([-side_sign * (1.5 + 3 * lean), -width * (0.2 + 0.7 * along[index])], 1)
+    strokes.hairs(list(np.stack([root, tip], 1)), mix(person.skin, tone, 0.9))
 
 
 def _mouth(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -> None:
@@ -238,10 +243,8 @@ def _mouth(strokes: Strokes, person: Person, moment: Moment, landmarks: Reals) -
     upper_out, lower_out = curve(landmarks[48:55]), curve(landmarks[[54, 55, 56, 57, 58, 59, 48]])
     upper_in, lower_in = curve(landmarks[60:65]), curve(landmarks[[64, 65, 66, 67, 60]])
     opening = float(moment.weights[0])
-    red = mix(
-        person.skin, person.skin * np.float32([0.86, 0.5, 0.5]) + np.float32([14, 0, 6]), 0.35 + 0.5 * person.lip_red
-    )
-    strokes.fill(np.concatenate([upper_in, lower_in]), np.float32([52, 20, 20]))
+    red = mix(person.skin, person.skin * rgb(0.86, 0.5, 0.5) + rgb(14, 0, 6), 0.35 + 0.5 * person.lip_red)
+    strokes.fill(np.concatenate([upper_in, lower_in]), rgb(52, 20, 20))
     if opening > 2:
         _teeth(strokes, upper_in, lower_in, opening)
     strokes.fill(np.concatenate([upper_out, upper_in[::-1]]), red * np.float32(0.86))
@@ -265,10 +268,10 @@ def _teeth(strokes: Strokes, upper: Reals, lower: Reals, opening: float) -> None
     """Rows of the sheet between the lips are stretched by `opening`; teeth keep their length."""
     length = min(6.5 / opening, 0.8) * (lower[::-1] - upper)[:, 1:]
     edge = upper + np.concatenate([np.zeros_like(length), length], 1)
-    strokes.fill(np.concatenate([upper[1:-1], edge[1:-1][::-1]]), np.float32([226, 218, 204]))
+    strokes.fill(np.concatenate([upper[1:-1], edge[1:-1][::-1]]), rgb(226, 218, 204))
     if opening > 7:
         bed = lower[::-1] * 0.35 + upper * 0.65
-        strokes.fill(np.concatenate([bed[4:-4] + [0, 3.0], lower[4:-4]]), np.float32([150, 74, 74]))
+        strokes.fill(np.concatenate([bed[4:-4] + np.array([0, 3.0]), lower[4:-4]]), rgb(150, 74, 74))
 
 
 def _moustache(strokes: Strokes, person: Person, rng: np.random.Generator) -> None:

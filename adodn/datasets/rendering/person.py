@@ -1,6 +1,7 @@
-"""Who is drawn and in which moment: all random choices that make a face, as numbers and names. Nothing is drawn here."""
+"""Who is drawn and in which moment: the random choices that make a face, as numbers and names. No drawing here."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,15 @@ from adodn.datasets.rendering.modes import MODE_NAMES
 Floats: TypeAlias = NDArray[np.float32]
 Colour: TypeAlias = NDArray[np.float32]
 """`[3]`, RGB, 0 … 255."""
+
+
+@cache
+def rgb(red: float, green: float, blue: float) -> Colour:
+    """A colour, or factors for one; not to be written to."""
+    colour = np.array([red, green, blue], np.float32)
+    colour.flags.writeable = False
+    return colour
+
 
 _NUM_TRAITS = MODE_NAMES.index("jaw_drop")
 _SKIN_TONES = np.array(

@@ -59,10 +59,11 @@ def render(seed: int, split_kind: str, index: int, size_px: int) -> RenderedFace
         size_px: Side of the square image.
 
     Raises:
-        ConfigError: If `split_kind` is unknown.
+        ConfigError: If `split_kind` is unknown, or `size_px` out of range.
     """
     if split_kind not in KINDS:
         raise ConfigError(f"split_kind must be one of {', '.join(KINDS)}, got {split_kind!r}")
+    check_size(size_px)
     kind = KINDS.index(split_kind)
     person = draw_person(np.random.default_rng([seed, kind, index // PHOTOS_PER_PERSON, _PERSON]))
     rng = np.random.default_rng([seed, kind, index, _PHOTO])
@@ -70,6 +71,16 @@ def render(seed: int, split_kind: str, index: int, size_px: int) -> RenderedFace
     moment = draw_moment(rng, hard=hard)
     occluder = pick_occluder(rng, hard=hard, turned=abs(moment.yaw_deg) > 35)
     return draw(person, moment, occluder, rng, size_px=size_px, hard=hard)
+
+
+def check_size(size_px: int) -> None:
+    """Refuse a picture too small to hold a face, or too large for the head's detail.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if not MIN_SIZE_PX <= size_px <= MAX_SIZE_PX:
+        raise ConfigError(f"size_px must lie in {MIN_SIZE_PX} … {MAX_SIZE_PX}, got {size_px!r}")
 
 
 def draw(
@@ -81,9 +92,9 @@ def draw(
     skin = _deformed(person, moment)
     places = head_sheet().locate(mean_landmarks)
     places[:17] = jaw_places()
-    points = bilinear(skin, places[:, 0], places[:, 1])
+    points = bilinear(skin, places[:, 0], places[:, 1]).T
     camera = _aim(points, moment, rng, size_px)
-    landmarks, heights = camera.project(points)
+    landmarks, heights = camera.outline(points), camera.project(points.T)[1]
     worn = wear(occluder, rng)
     shell, image, raster, covered = _picture(person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px)
     _, shell_heights = camera.project(shell)
@@ -124,7 +135,7 @@ def _attributes(person: Person, moment: Moment, occluder: str, hard: bool) -> di
 
 
 def _deformed(person: Person, moment: Moment) -> Floats:
-    """Vertices `[C, R, 3]` of this person's head with this expression."""
+    """Vertices `[3, C, R]` of this person's head with this expression."""
     sheet = head_sheet()
     weights = np.concatenate([person.traits, moment.weights]).astype(np.float32)
     shift = weights @ sheet.modes.reshape(len(weights), -1)
@@ -135,7 +146,7 @@ def _aim(points: Reals, moment: Moment, rng: np.random.Generator, size_px: int) 
     """A camera whose picture holds the landmarks in about the middle, at about half its side."""
     turn = rotation(*np.radians([moment.yaw_deg, moment.pitch_deg, moment.roll_deg]))
     rough = Camera(rotation=turn, distance=float(rng.uniform(550, 1800)), scale=1.0, offset=np.zeros(2))
-    seen_points, _ = rough.project(points)
+    seen_points = rough.outline(points)
     low, high = seen_points.min(0), seen_points.max(0)
     scale = float(rng.uniform(0.5, 0.62) * size_px / (high - low).max())
     middle = (size_px - 1) / 2 + rng.uniform(-0.04, 0.04, 2) * size_px
@@ -153,7 +164,7 @@ def _picture(
     rng: np.random.Generator,
     size_px: int,
 ) -> tuple[Floats, Image, Raster, Image]:
-    """Outer vertices of head and hair, the picture without held things, what each pixel shows, and what is covered."""
+    """Vertices of skin and hair, the picture without held things, what each pixel shows, and what is covered."""
     fine = detail(size_px)
     texture = paint_face(person, moment, mean_landmarks, fine, rng)
     shell, hair = skin, hairs.grow(person)
@@ -161,11 +172,10 @@ def _picture(
         shell = hairs.thicken(skin, hair)
         hairs.paint_hair(texture, hair, fine)
     cloth = np.zeros(texture.shape[:2], np.uint8)
-    if worn is not None:
-        shell = worn.put_on(shell, texture, cloth, fine)
-    pixels, _ = camera.project(shell)
+    outside = shell if worn is None else worn.put_on(shell, texture, cloth, fine)
+    pixels, _ = camera.project(outside)
     raster = rasterise(pixels, camera.standpoint, size_px)
-    lit = apply_shade(texture, *shade(shell, camera.rotation, light))
+    lit = apply_shade(texture, *shade(outside, camera.rotation, light))
     image = draw_backdrop(rng, size_px)
     draw_shoulders(image, camera, np.radians(moment.yaw_deg), light, rng)
     shows_ears = hair is None or not hair.is_long

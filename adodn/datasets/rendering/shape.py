@@ -3,7 +3,8 @@
 Millimetres: x to the image's right, y down, z towards the camera, origin between the eyes. A vertex is addressed by
 (column, row): the column is an angle around the axis `AXIS_Z`, the row runs from the crown over the face, under the
 jaw and down the neck. Rows between the lips lie on each other while the mouth is closed, so that there is something
-to open. Landmarks and painted features live at fractional (column, row) and so stay on the skin.
+to open. Landmarks and painted features live at fractional (column, row) and so stay on the skin. Arrays over the
+sheet keep x, y and z in planes of their own, which is several times faster than side by side.
 
     sheet = head_sheet()
     vertices = sheet.vertices + np.tensordot(weights, sheet.modes, 1)     # weights in the order of MODE_NAMES
@@ -39,35 +40,36 @@ class HeadSheet:
     """The mean head and what can change it. C columns, R rows, M modes."""
 
     vertices: Floats
-    """`[C, R, 3]`, millimetres; mouth closed, eyes open, no expression."""
+    """`[3, C, R]`, millimetres; mouth closed, eyes open, no expression."""
     modes: Floats
-    """`[M, C, R, 3]`: shift of every vertex for a weight of 1, in the order of `MODE_NAMES`."""
+    """`[M, 3, C, R]`: shift of every vertex for a weight of 1, in the order of `MODE_NAMES`."""
     angles: Reals
     """`[C]`, radians: of each column around the axis; 0 is straight ahead, positive to the image's right."""
     lattice: Reals
-    """`[Y, X, 2]`: (column, row) at the points (x, y) of the mean face, one for each millimetre."""
+    """`[2, Y, X]`: (column, row) at the points (x, y) of the mean face, one for each millimetre."""
 
     row_at: Reals
     """`[Y, C]`: row at each height of each column, one for each millimetre from `CROWN_Y` down."""
 
     def locate(self, points: Reals) -> Reals:
         """(column, row) `[N, 2]` of points (x, y) `[N, 2]` of the mean face; y counts the room of the open mouth."""
-        return bilinear(self.lattice, points[:, 1] - _LATTICE_Y[0], points[:, 0] - _LATTICE_X[0])
+        return bilinear(self.lattice, points[:, 1] - _LATTICE_Y[0], points[:, 0] - _LATTICE_X[0]).T
 
     def locate_around(self, angle: Reals, y: Reals) -> Reals:
         """(column, row) `[N, 2]` at angles around the axis (radians) and heights `y` (with mouth room), `[N]` each."""
         column = np.interp(angle, self.angles, np.arange(COLUMNS))
-        return np.stack([column, bilinear(self.row_at[..., None], y - CROWN_Y, column)[:, 0]], 1)
+        return np.stack([column, bilinear(self.row_at[None], y - CROWN_Y, column)[0]], 1)
 
 
 def bilinear(table: NDArray[np.floating], first: Reals, second: Reals) -> Reals:
-    """Values of `table` `[A, B, ...]` at fractional indices `first`, `second` `[N]`, held at the border."""
-    first = np.clip(first, 0, table.shape[0] - 1.001)
-    second = np.clip(second, 0, table.shape[1] - 1.001)
-    i, j = first.astype(np.int64), second.astype(np.int64)
-    a, b = (first - i)[:, None], (second - j)[:, None]
-    near = table[i, j] * (1 - b) + table[i, j + 1] * b
-    far = table[i + 1, j] * (1 - b) + table[i + 1, j + 1] * b
+    """`[K, N]`: values of `table` `[K, A, B]` at fractional indices `first`, `second` `[N]`, held at the border."""
+    planes, count, width = table.shape
+    first, second = np.clip(first, 0, count - 1.001), np.clip(second, 0, width - 1.001)
+    i, j = first.astype(np.intp), second.astype(np.intp)
+    a, b = first - i, second - j
+    flat, at = table.reshape(planes, count * width), i * width + j
+    near = np.take(flat, at, axis=1) * (1 - b) + np.take(flat, at + 1, axis=1) * b
+    far = np.take(flat, at + width, axis=1) * (1 - b) + np.take(flat, at + width + 1, axis=1) * b
     return np.asarray(near * (1 - a) + far * a, dtype=np.float64)
 
 
@@ -93,10 +95,10 @@ def head_sheet() -> HeadSheet:
     row_at = np.stack([np.interp(heights, column, np.arange(ROWS)) for column in param_y], 1)
     modes = np.stack([mode(vertices, _opening(param_y, vertices)) for mode in MODES.values()])
     return HeadSheet(
-        vertices=vertices.astype(np.float32),
-        modes=modes.astype(np.float32),
+        vertices=np.ascontiguousarray(np.moveaxis(vertices, -1, 0), np.float32),
+        modes=np.ascontiguousarray(np.moveaxis(modes, -1, 1), np.float32),
         angles=angles,
-        lattice=lattice,
+        lattice=np.ascontiguousarray(np.moveaxis(lattice, -1, 0)),
         row_at=row_at,
     )
 

@@ -62,18 +62,19 @@ class Worn:
         """Cloth is stretched over the nose and does not follow every hollow."""
         rows = np.arange(ROWS)
         inside = np.zeros((COLUMNS, ROWS), np.float32)
-        inside[self.columns] = (rows >= np.floor(self.top)[:, None]) & (rows <= np.ceil(self.bottom)[:, None])
-        flat = vertices[..., [0, 2]] - np.array([0, AXIS_Z], np.float32)
-        radius = np.sqrt((flat**2).sum(-1)) + np.float32(1e-3)
+        below, above = rows - self.top[:, None], self.bottom[:, None] - rows
+        inside[self.columns] = np.clip(np.minimum(below, above) / 1.5, 0, 1)
+        degrees = np.abs(np.degrees(head_sheet().angles))[:, None]
+        inside[:, :FACE_ROWS] *= np.clip((74 - degrees) / 20, 0, 1)  # the outline of the face stays where it is
+        x, y, z = vertices
+        z = z - np.float32(AXIS_Z)
+        radius = np.sqrt(x * x + z * z) + np.float32(1e-3)
         stretched = np.maximum(radius + 2, cv2.GaussianBlur(radius, (0, 0), sigmaX=1.5, sigmaY=3.5) + 3)
         if self.name == "scarf":
             stretched[:, FACE_ROWS:] = np.maximum(stretched[:, FACE_ROWS:], 84)
             stretched += 5
         scale = 1 + (stretched / radius - 1) * inside
-        raised = vertices.copy()
-        raised[..., 0] *= scale
-        raised[..., 2] = AXIS_Z + flat[..., 1] * scale
-        return raised
+        return np.stack([x * scale, y, z * scale + np.float32(AXIS_Z)])
 
 
 @cache
