@@ -3,20 +3,23 @@
 run_job("train", ["adodn", "train", "--recipe", "adodn_rendered", …])
 """
 
-import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefect import get_run_logger
-from prefect.runtime import flow_run
+from prefect import get_run_logger, runtime
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from adodn import settings
 from adodn.errors import AdodnError, StackError
 
 _POLL_S = 2.0
+_COLOUR = r"\x1b\[[0-9;]*m"
+_DECORATION = re.compile(rf"^(?:{_COLOUR})*\(RayTrainWorker pid=[^)]*\)(?:{_COLOUR})* |{_COLOUR}")
+"""Colours, and Ray's word on which worker wrote a line."""
 
 
 class JobFailedError(AdodnError):
@@ -37,7 +40,7 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
         JobFailedError: If the job fails or is stopped.
         StackError: If the cluster cannot be reached.
     """
-    client, job_id = _client(), job_name(str(flow_run.id), step)
+    client, job_id = _client(), job_name(str(runtime.flow_run.id), step)
     _submit(client, job_id, shlex.join(command))
     seen = 0
     while True:
@@ -50,10 +53,10 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
         raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
 
 
-def stop_jobs(_flow: Any, run: Any, _state: Any) -> None:
+def stop_jobs(flow: Any, flow_run: Any, state: Any) -> None:  # Prefect passes these by name
     """Hook of a flow: stop all its Ray jobs."""
     client = _client()
-    prefix = job_name(str(run.id), "")
+    prefix = job_name(str(flow_run.id), "")
     for job in client.list_jobs():
         if (job.submission_id or "").startswith(prefix) and not job.status.is_terminal():
             client.stop_job(job.submission_id)
@@ -74,10 +77,14 @@ def last_lines(log: str, count: int = 12) -> str:
 def _client() -> JobSubmissionClient:
     places = settings.get()
     token = places.ray_auth_token.get_secret_value()
-    if token:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+    # As a header, because Ray reads its own variables once, when it is imported.
+    headers = {"Authorization": f"Bearer {token}"} if token else None
     try:
-        return JobSubmissionClient(places.ray_dashboard_url)
+        return JobSubmissionClient(places.ray_dashboard_url, headers=headers)
+    except AuthenticationError as error:
+        raise StackError(
+            f"the Ray job server at {places.ray_dashboard_url} refuses the token; set ADODN_RAY_AUTH_TOKEN to its own"
+        ) from error
     except (ConnectionError, RuntimeError) as error:
         raise StackError(f"no Ray job server at {places.ray_dashboard_url}: {error}; run: adodn up") from error
 
@@ -96,7 +103,8 @@ def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> None:
 def _stream(log: str, seen: int, on_line: Callable[[str], None] | None) -> int:
     """Log the whole lines beyond `seen` characters; answers how far it came."""
     end = log.rfind("\n") + 1
-    for line in log[seen:end].splitlines():
+    for coloured in log[seen:end].splitlines():
+        line = _DECORATION.sub("", coloured)
         get_run_logger().info("%s", line)
         if on_line:
             on_line(line)

@@ -120,6 +120,7 @@ class StackConfig:
             "ADODN_S3_SECRET_KEY": self.s3_secret_key,
             "ADODN_MLFLOW_TRACKING_URI": self.url("mlflow"),
             "ADODN_PREFECT_API_URL": self.url("prefect") + "/api",
+            "ADODN_RAY_ADDRESS": f"{HOST}:{self.ports.ray_gcs}",
             "ADODN_RAY_DASHBOARD_URL": self.url("ray_dashboard"),
             "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
         }

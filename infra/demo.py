@@ -18,7 +18,7 @@ from adodn import publish, settings
 from adodn.data.store import S3Store
 from infra import deployments, processes, stack
 
-_FACES = {"num_train": 1536, "num_val": 96, "num_common": 128, "num_challenging": 128, "size_px": 128}
+_FACES = {"num_train": 1024, "num_val": 96, "num_common": 128, "num_challenging": 128, "size_px": 112}
 _SAMPLE_S = 3.0
 
 

@@ -19,6 +19,7 @@ from prefect.client.schemas import FlowRun
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from adodn import settings
@@ -56,10 +57,10 @@ def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], Non
     Raises:
         StackError: If the flow run does not complete.
     """
-    os.environ.setdefault("PREFECT_API_URL", settings.get().prefect_api_url)
-    flow_run = run_deployment(deployment, parameters=parameters, timeout=0)
-    assert isinstance(flow_run, FlowRun)  # Prefect types this as maybe a coroutine; outside async code it is not
-    with get_client(sync_client=True) as client:
+    # Prefect read its settings when it was imported, which may have been before the stack was there.
+    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}), get_client(sync_client=True) as client:
+        flow_run = run_deployment(deployment, parameters=parameters, timeout=0)
+        assert isinstance(flow_run, FlowRun)  # Prefect types this as maybe a coroutine; outside async code it is not
         try:
             state = _follow(client, flow_run.id, on_log)
         except KeyboardInterrupt:

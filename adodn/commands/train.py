@@ -1,6 +1,7 @@
 """`adodn train`: one experiment on a Ray cluster, in the foreground. Flows run this same command as a Ray job."""
 
 import json
+import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -48,7 +49,9 @@ def train(
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
         return
-    # Ray and MLflow take seconds to import: only those who train wait for them.
+    # Ray reads its token when it is imported; and it takes seconds, as MLflow does: only those who train wait.
+    if token := places.ray_auth_token.get_secret_value():
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     from adodn.train import distributed
 
     distributed.connect(places.ray_address or None)

@@ -6,6 +6,7 @@ A run is known by (storage, run name). Whoever starts it again under the same na
 """
 
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from adodn import models, protocols, settings
@@ -130,6 +131,7 @@ def _run_config(run_name: str, resources: Resources, places: Settings) -> RunCon
         checkpoint_config=CheckpointConfig(
             num_to_keep=1, checkpoint_score_attribute=VAL_METRIC, checkpoint_score_order="min"
         ),
+        logging_config=LoggingConfig(log_level="WARNING"),
     )
 
 
@@ -280,7 +282,9 @@ class _Reports:
         _report(state, metrics)
         if self.tracker is not None:
             self.tracker.log_epoch(state.epoch, metrics)
-            print(_line(state, metrics), flush=True)  # noqa: T201  the job's log is where people look
+            # To the job's log, where people look; Ray would print a `print` twice.
+            sys.stdout.write(_line(state, metrics) + "\n")
+            sys.stdout.flush()
 
 
 def _report(state: TrainState, metrics: dict[str, float]) -> None:
