@@ -169,18 +169,22 @@ def test_projection_by_hand():
 @settings(max_examples=15, deadline=None)
 @given(st.floats(-1.1, 1.1), st.floats(-0.4, 0.4), st.floats(-0.6, 0.6))
 def test_pixels_show_the_landmarks(yaw, pitch, roll):
-    """Where a visible landmark inside the face is said to be, the picture shows that very place of the head."""
+    """Where a visible landmark is said to be, the picture shows that very place of the head: half within 0.1 px."""
     view, (places, points) = camera(yaw, pitch, roll), mean_head()
     pixels, heights = view.project(head_sheet().vertices)
     raster = rasterise(pixels, view.standpoint, 160)
     landmarks = view.outline(points)
     visible = seen(raster, heights, landmarks, view.project(points.T)[1])
-    shown = bilinear(np.stack([raster.column, raster.row]), landmarks[:, 1], landmarks[:, 0])
+    maps = np.stack([raster.column, raster.row])
+    shown = bilinear(maps, landmarks[:, 1], landmarks[:, 0])
     back = bilinear(pixels, shown[0], shown[1]).T
-    inner = visible & (np.abs(shown.T - places) < 1.0).all(1) & (np.arange(68) > 16)
+    corners = np.floor(landmarks).astype(int)[:, None] + [(0, 0), (1, 0), (0, 1), (1, 1)]
+    around = maps[:, corners[..., 1], corners[..., 0]].transpose(1, 2, 0)
+    unbroken = (np.abs(around - places[:, None]) < 0.6).all((1, 2))  # no edge of nose, lips or face between the pixels
+    inner = visible & unbroken
+    error = np.linalg.norm(back - landmarks, axis=1)[inner]
     assert inner.sum() >= 20
-    assert np.median(np.linalg.norm(back - landmarks, axis=1)[inner]) < 0.15
-    assert np.linalg.norm(back - landmarks, axis=1)[inner].max() < 1.0
+    assert np.median(error) < 0.1 and np.quantile(error, 0.9) < 0.4
 
 
 @settings(max_examples=25, deadline=None)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, bilinear, head_sheet
+from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, head_sheet
 
 Floats: TypeAlias = NDArray[np.float32]
 Reals: TypeAlias = NDArray[np.float64]
@@ -21,6 +21,7 @@ Reals: TypeAlias = NDArray[np.float64]
 HEAD_CENTRE = np.array([0.0, 30.0, -70.0])
 _HIDDEN_MM = 7.0
 """A landmark this much behind the surface that covers it counts as hidden; less is the mesh's own coarseness."""
+_NEIGHBOURS = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
 _VISIBLE_ARC = np.radians(108)
 _FROM_BELOW = 0.14
 _FAR_COLUMNS = 12
@@ -218,10 +219,9 @@ def seen(
         landmark_heights: `[N]`, of the landmarks.
     """
     size = raster.covered.shape[0]
-    near = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2)
-    around = np.rint(landmarks).astype(np.int64)[:, None] + near
-    x, y = np.clip(around, 0, size - 1).reshape(-1, 2).T
-    surface = bilinear(heights[None], raster.column[y, x].astype(np.float64), raster.row[y, x].astype(np.float64))
-    in_front = surface.reshape(-1, 9) > landmark_heights[:, None] + _HIDDEN_MM
-    in_front &= raster.covered[y, x].reshape(-1, 9) > 0
-    return np.asarray(~in_front.all(1))
+    around = np.clip(np.rint(landmarks)[:, None] + _NEIGHBOURS, 0, size - 1).astype(np.intp)
+    at = around[..., 1] * size + around[..., 0]
+    row, column = (np.rint(np.take(plane, at)).astype(np.intp) for plane in (raster.row, raster.column))
+    vertex = np.clip(column, 0, COLUMNS - 1) * ROWS + np.clip(row, 0, ROWS - 1)
+    in_front = np.take(heights, vertex) > landmark_heights[:, None] + _HIDDEN_MM
+    return np.asarray(~(in_front & (np.take(raster.covered, at) > 0)).all(1))

@@ -1,7 +1,7 @@
 """Hair and hats: where the hairline runs, how thick the hair lies on the skull, and its strands on the texture."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -49,6 +49,7 @@ class Hair:
     seed: int
 
 
+@lru_cache(maxsize=8)
 def grow(person: Person) -> Hair | None:
     """The person's hair or hat; None on a bald head."""
     if person.hair_style == "bald":

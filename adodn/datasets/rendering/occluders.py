@@ -201,14 +201,15 @@ def _strands(stage: Stage, rng: np.random.Generator) -> None:
     across = (brow[1] - brow[0]) / (np.linalg.norm(brow[1] - brow[0]) + 1e-9)
     middle, start = brow.mean(0) + 62 * unit * up, float(rng.uniform(-50, 20))
     tone = stage.person.hair * stage.exposure
-    for lock in range(int(rng.integers(4, 9))):
-        x = start + lock * rng.uniform(6, 10)
-        length, bend = rng.uniform(70, 190), rng.normal(0, 14)
-        knots = [(0.3 * x, 0), (x, 40), (x + bend, 0.6 * length), (x + 0.4 * bend, length)]
+    sweep, usual = rng.normal(0, 16), rng.uniform(70, 190)
+    for lock in range(int(rng.integers(5, 11))):
+        x = start + 7.5 * lock
+        length, bend = usual * rng.uniform(0.75, 1.15), sweep + rng.normal(0, 3)
+        knots = [(0.5 * x, 0), (x, 40), (x + bend, 0.6 * length), (x + 0.6 * bend, length)]
         path = curve(np.array([middle + unit * (a * across - b * up) for a, b in knots]), 5)
         stage.line(path, tone * 0.8, 9 * unit)
-        for offset in rng.uniform(-4, 4, 4):
-            stage.line(path + unit * offset * across, tone * rng.uniform(0.7, 1.35), size / 160, hides=False)
+        for offset in rng.uniform(-4, 4, 5):
+            stage.line(path + unit * offset * across, tone * rng.uniform(0.7, 1.45), size / 160, hides=False)
 
 
 def _lenses(stage: Stage, rng: np.random.Generator) -> list[tuple[Reals, float]]:

@@ -22,6 +22,11 @@ Texture: TypeAlias = NDArray[np.uint8]
 
 _SHIFT = 4
 _NUM_MOTTLES = 6
+_DOWN = np.array([0.0, 1.0])
+_TURN = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
+_LID_ARCH = np.sin(np.linspace(0, np.pi, 13))[:, None] * _DOWN
+"""For a lid's curve through four points: nothing at the corners, 1 mm down in the middle."""
 
 
 @dataclass(slots=True)
@@ -180,12 +185,11 @@ def _nose(strokes: Strokes, person: Person) -> None:
     crease = mix(person.skin, person.skin * rgb(0.6, 0.5, 0.48), 0.55)
     under = mix(person.skin, person.skin * rgb(0.62, 0.5, 0.46), 0.5)
     strokes.line(curve(np.array([(-13.5, 44.2), (-7, 47.2), (0, 48.6), (7, 47.2), (13.5, 44.2)])), under, 1.4)
-    turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     for sign in (-1, 1):
         strokes.line(
             curve(np.array([(sign * 14.5, 33.0), (sign * 18, 37), (sign * 18, 42), (sign * 14, 44.5)])), crease, 1.2
         )
-        hole = np.stack([sign * 7.4 + 3.0 * np.cos(turn), 44.5 + 1.4 * np.sin(turn)], 1)
+        hole = np.array([sign * 7.4, 44.5]) + _CIRCLE * np.array([3.0, 1.4])
         strokes.fill(hole, person.skin * rgb(0.36, 0.26, 0.25))
 
 
@@ -196,14 +200,13 @@ def _eye(strokes: Strokes, side: int, person: Person, moment: Moment, landmarks:
     bottom = curve(landmarks[[outer, *lower, inner]])
     centre = landmarks[[outer, inner]].mean(0) + np.array([moment.gaze[0], moment.gaze[1] - 0.6])
     socket = mix(person.skin, person.skin * rgb(0.7, 0.6, 0.58), 0.4)
-    fold = top + np.stack([np.zeros(len(top)), -person.crease - 3.2 * np.sin(np.linspace(0, np.pi, len(top)))], 1)
-    strokes.fill(np.concatenate([fold, bottom[::-1] + np.array([0, 1.2])]), socket)
+    fold = top - person.crease * _DOWN - 3.2 * _LID_ARCH
+    strokes.fill(np.concatenate([fold, bottom[::-1] + 1.2 * _DOWN]), socket)
     strokes.fill(np.concatenate([top, bottom[::-1]]), mix(rgb(232, 226, 220), person.skin, 0.12))
     if moment.lids[side] > 0.2:
         _iris(strokes, centre, person)
     lid = mix(person.skin, person.skin * rgb(0.86, 0.76, 0.74), 0.6)
-    over = top + np.stack([np.zeros(len(top)), -1.0 - 5.5 * np.sin(np.linspace(0, np.pi, len(top)))], 1)
-    under = bottom + np.stack([np.zeros(len(top)), 0.5 + 4.5 * np.sin(np.linspace(0, np.pi, len(top)))], 1)
+    over, under = top - _DOWN - 5.5 * _LID_ARCH, bottom + 0.5 * _DOWN + 4.5 * _LID_ARCH
     strokes.fill(np.concatenate([top, over[::-1]]), lid)
     strokes.fill(np.concatenate([bottom, under[::-1]]), mix(person.skin, lid, 0.7))
     if person.crease > 1.2:
@@ -213,12 +216,10 @@ def _eye(strokes: Strokes, side: int, person: Person, moment: Moment, landmarks:
 
 
 def _iris(strokes: Strokes, centre: Reals, person: Person) -> None:
-    turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    circle = np.stack([np.cos(turn), np.sin(turn)], 1)
-    strokes.fill(centre + 5.7 * circle, person.iris * np.float32(0.55))
-    strokes.fill(centre + 4.9 * circle, person.iris)
-    strokes.fill(centre + 2.2 * circle, rgb(10, 8, 8))
-    strokes.fill(centre + [-1.6, -1.8] + 1.0 * circle[::2], rgb(235, 235, 240))
+    strokes.fill(centre + 5.7 * _CIRCLE, person.iris * np.float32(0.55))
+    strokes.fill(centre + 4.9 * _CIRCLE, person.iris)
+    strokes.fill(centre + 2.2 * _CIRCLE, rgb(10, 8, 8))
+    strokes.fill(centre - 1.7 + 0.9 * _CIRCLE[::2], rgb(235, 235, 240))
 
 
 def _brow(strokes: Strokes, side: int, person: Person, landmarks: Reals, rng: np.random.Generator) -> None:

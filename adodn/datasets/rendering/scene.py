@@ -5,6 +5,7 @@ face.image, face.landmarks, face.visible
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -65,12 +66,18 @@ def render(seed: int, split_kind: str, index: int, size_px: int) -> RenderedFace
         raise ConfigError(f"split_kind must be one of {', '.join(KINDS)}, got {split_kind!r}")
     check_size(size_px)
     kind = KINDS.index(split_kind)
-    person = draw_person(np.random.default_rng([seed, kind, index // PHOTOS_PER_PERSON, _PERSON]))
+    person = _person(seed, kind, index // PHOTOS_PER_PERSON)
     rng = np.random.default_rng([seed, kind, index, _PHOTO])
     hard = bool(rng.random() < _HARD_SHARE[split_kind])
     moment = draw_moment(rng, hard=hard)
     occluder = pick_occluder(rng, hard=hard, turned=abs(moment.yaw_deg) > 35)
     return draw(person, moment, occluder, rng, size_px=size_px, hard=hard)
+
+
+@lru_cache(maxsize=8)
+def _person(seed: int, kind: int, number: int) -> Person:
+    """Photos of one person are mostly asked for one after another."""
+    return draw_person(np.random.default_rng([seed, kind, number, _PERSON]))
 
 
 def check_size(size_px: int) -> None:
