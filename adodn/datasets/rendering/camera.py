@@ -118,8 +118,6 @@ class _Samples:
     column: Floats
     """`[N]`: as a fraction of the sheet's columns."""
     row: Floats
-    vertex: NDArray[np.intp]
-    """`[N]`: flat index of the vertex that a sample belongs to."""
     neck: NDArray[np.intp]
     """`[dense columns, dense rows of the neck]`: flat indices of the samples."""
     face: NDArray[np.intp]
@@ -136,7 +134,6 @@ def _samples(fine: int) -> _Samples:
     return _Samples(
         column=((column + 0.5) / fine - 0.5).astype(np.float32),
         row=((row + 0.5) / fine - 0.5).astype(np.float32),
-        vertex=(column // fine * ROWS + row // fine).astype(np.intp),
         neck=np.ascontiguousarray(flat[:, FACE_ROWS * fine :]),
         face=np.ascontiguousarray(flat[:, : FACE_ROWS * fine]),
         angles=np.interp(middle, np.arange(COLUMNS), head_sheet().angles),
@@ -172,29 +169,26 @@ def _resolve(
 ) -> Raster:
     """Fractional (column, row) of each pixel's centre: its sample, moved by the inverse of the local Jacobian."""
     size, samples = shown.shape[0], _samples(fine)
-    covered = (shown > 0).view(np.uint8)
-    grown = np.where(shown > 0, shown, cv2.dilate(shown, np.ones((3, 3), np.uint8))).ravel()
-    at = np.flatnonzero(grown)
-    sample = np.take(drawn, np.take(grown, at).astype(np.intp) - 1)
-    y = (at // size).astype(np.float32)
-    dx = at.astype(np.float32) - y * np.float32(size) - np.take(dense[0], sample)
-    dy = y - np.take(dense[1], sample)
-    vertex = np.take(samples.vertex, sample)
-    cx, cy, rx, ry = (np.take(plane, vertex) for plane in inverses)
+    covered = shown > 0
+    grown = np.where(covered, shown, cv2.dilate(shown, np.ones((3, 3), np.uint8)))
+    sample = np.take(drawn, grown.astype(np.intp) - 1)  # where nothing is drawn, any sample; masked below
+    row, column = np.take(samples.row, sample), np.take(samples.column, sample)
+    x = np.arange(size, dtype=np.float32)
+    dx, dy = x - np.take(dense[0], sample), x[:, None] - np.take(dense[1], sample)
+    cx, cy, rx, ry = cv2.split(cv2.remap(inverses, row, column, cv2.INTER_NEAREST))
     limit = np.float32(_LONGEST_SHIFT / fine)
-    row_map, column_map = np.full((2, size * size), -1, np.float32)
-    row_map[at] = np.take(samples.row, sample) + np.clip(rx * dx + ry * dy, -limit, limit)
-    column_map[at] = np.take(samples.column, sample) + np.clip(cx * dx + cy * dy, -limit, limit)
-    shape = (size, size)
-    return Raster(covered=covered * np.uint8(255), row=row_map.reshape(shape), column=column_map.reshape(shape))
+    row += np.clip(rx * dx + ry * dy, -limit, limit)
+    column += np.clip(cx * dx + cy * dy, -limit, limit)
+    row[grown == 0] = column[grown == 0] = -1
+    return Raster(covered=covered.view(np.uint8) * np.uint8(255), row=row, column=column)
 
 
 def _inverse_jacobians(pixels: Floats) -> Floats:
-    """`[4, C · R]`, at each vertex: ∂column/∂x, ∂column/∂y, ∂row/∂x, ∂row/∂y; 0 where the sheet is seen edge-on."""
+    """`[C, R, 4]`, at each vertex: ∂column/∂x, ∂column/∂y, ∂row/∂x, ∂row/∂y; 0 where the sheet is seen edge-on."""
     (xc, xr), (yc, yr) = (differences(plane) for plane in pixels)
     area = xc * yr - yc * xr
     inverse = np.float32(1) / np.where(np.abs(area) < 0.05, np.float32(np.inf), area)
-    return np.asarray(np.stack([yr, -xr, -yc, xc]).reshape(4, -1) * inverse.ravel(), np.float32)
+    return np.asarray(cv2.merge([yr * inverse, -xr * inverse, -yc * inverse, xc * inverse]))
 
 
 def differences(plane: Floats) -> tuple[Floats, Floats]:

@@ -17,6 +17,7 @@ Reals: TypeAlias = NDArray[np.float64]
 Image: TypeAlias = NDArray[np.uint8]
 
 _NUM_GRAINS = 4
+_LEVELS = np.linspace(0, 1, 256)[:, None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -123,7 +124,6 @@ def _tone_table(rng: np.random.Generator, hard: bool) -> Image:
     gain = rng.uniform(0.35, 0.6) if dark else rng.uniform(0.88, 1.3)
     gamma = rng.uniform(0.85, 1.2)
     balance = 1 + rng.normal(0, 0.045) * np.array([1.0, 0.0, -1.0]) + rng.normal(0, 0.015, 3)
-    levels = np.linspace(0, 1, 256)[:, None]
     grey = rng.random() < 0.04
-    table = 255 * np.clip(gain * (np.ones(3) if grey else balance) * levels**gamma, 0, 1)
+    table = 255 * np.clip(gain * (np.ones(3) if grey else balance) * _LEVELS**gamma, 0, 1)
     return np.rint(table).astype(np.uint8)[:, None, :]

@@ -22,6 +22,7 @@ Texture: TypeAlias = NDArray[np.uint8]
 
 _SHIFT = 4
 _NUM_MOTTLES = 6
+_RAMP = np.arange(256, dtype=np.float32)[:, None, None]
 _DOWN = np.array([0.0, 1.0])
 _TURN = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
@@ -157,7 +158,7 @@ def _skin(person: Person, detail: int) -> Texture:
 
 def tinted(image: Texture, factors: Floats) -> Texture:
     """`image` with its channels multiplied by `factors` `[3]`."""
-    table = np.clip(np.arange(256, dtype=np.float32)[:, None, None] * factors, 0, 255)
+    table = np.minimum(_RAMP * factors, np.float32(255))
     return np.asarray(cv2.LUT(image, table.astype(np.uint8)))
 
 
