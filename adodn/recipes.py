@@ -49,7 +49,7 @@ def adodn_rendered() -> ExperimentConfig:
         base,
         name="adodn_rendered",
         model=ModelConfig(input_px=64, grid=2, rank_width=64, drop_warmup_epochs=2),
-        train=replace(base.train, epochs=12, precision="fp32"),
+        train=replace(base.train, epochs=8, precision="fp32"),
     )
 
 

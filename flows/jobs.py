@@ -20,6 +20,8 @@ _POLL_S = 2.0
 _COLOUR = r"\x1b\[[0-9;]*m"
 _DECORATION = re.compile(rf"^(?:{_COLOUR})*\(RayTrainWorker pid=[^)]*\)(?:{_COLOUR})* |{_COLOUR}")
 """Colours, and Ray's word on which worker wrote a line."""
+_CHATTER = ("Reporting training result", "Checkpoint successfully created", "Checkpoint(filesystem")
+"""Ray's words on what our own line of each epoch says already."""
 
 
 class JobFailedError(AdodnError):
@@ -105,6 +107,8 @@ def _stream(log: str, seen: int, on_line: Callable[[str], None] | None) -> int:
     end = log.rfind("\n") + 1
     for coloured in log[seen:end].splitlines():
         line = _DECORATION.sub("", coloured)
+        if line.startswith(_CHATTER):
+            continue
         get_run_logger().info("%s", line)
         if on_line:
             on_line(line)

@@ -18,7 +18,7 @@ from adodn import publish, settings
 from adodn.data.store import S3Store
 from infra import deployments, processes, stack
 
-_FACES = {"num_train": 1024, "num_val": 96, "num_common": 128, "num_challenging": 128, "size_px": 112}
+_FACES = {"num_train": 768, "num_val": 64, "num_common": 128, "num_challenging": 128, "size_px": 112}
 _SAMPLE_S = 3.0
 
 

@@ -1,0 +1,185 @@
+"""Training on a real Ray cluster: the number of workers and the death of one change nothing.
+
+pytest tests/integration/test_training.py
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from adodn import datasets, settings
+from adodn.data.cache import ShardCache
+from adodn.data.loader import ShardLoader
+from adodn.data.manifest import ImagePolicy
+from adodn.data.shards import read_manifest, shard_dataset
+from adodn.data.store import S3Store
+from adodn.errors import ShardError
+from adodn.protocols import get as get_protocol
+from adodn.recipes import adodn_smoke
+from infra import processes
+from infra.stack import StackInfo
+
+pytestmark = pytest.mark.integration
+
+FACES = {"num_train": 96, "num_val": 16, "num_common": 8, "num_challenging": 8, "size_px": 80}
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def dataset_uri(stack: StackInfo) -> str:
+    """A small rendered dataset on the stack's S3."""
+    places = settings.get()
+    raw = datasets.open("synthetic", None, **FACES)
+    uri, _ = shard_dataset(raw, S3Store.from_settings(places), places.datasets_uri, ImagePolicy())
+    return uri
+
+
+def train_command(dataset_uri: str, run_name: str, *words: str) -> list[str]:
+    command = [sys.executable, "-m", "adodn.cli", "train", "--recipe", "adodn_smoke", "--dataset", dataset_uri]
+    return [*command, "--run-name", run_name, "--json", *words]
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    outcome: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+    return outcome
+
+
+def start(dataset_uri: str, run_name: str, *words: str) -> subprocess.Popen[str]:
+    command = train_command(dataset_uri, run_name, *words)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def calm(dataset_uri: str) -> dict[str, Any]:
+    """What an undisturbed training with two workers comes to."""
+    return finished(start(dataset_uri, "calm"))
+
+
+def losses(outcome: dict[str, Any]) -> list[float]:
+    client = MlflowClient(settings.get().mlflow_tracking_uri)
+    history = client.get_metric_history(outcome["tracking_run_id"], "train/loss")
+    return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
+
+
+def worker_processes(home: Path) -> Iterator[psutil.Process]:
+    for process in processes.marked(home, "ray"):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                yield process
+        except psutil.Error:
+            continue
+
+
+def checkpoints(run_name: str) -> int:
+    store = S3Store.from_settings(settings.get())
+    return sum(info.uri.endswith("state.pt") for info in store.list(f"{settings.get().runs_uri}/{run_name}/"))
+
+
+def test_one_worker_computes_what_two_compute(dataset_uri: str, calm: dict[str, Any]) -> None:
+    """The losses of all epochs agree to 1e-4, which is what another order of summation leaves over 18 steps."""
+    alone = finished(start(dataset_uri, "alone", "--workers", "1"))
+
+    assert len(losses(alone)) == EPOCHS
+    assert losses(alone) == pytest.approx(losses(calm), rel=1e-4)
+    assert alone["val_nme"] == pytest.approx(calm["val_nme"], rel=1e-3)
+
+
+def test_a_killed_worker_changes_nothing(stack: StackInfo, dataset_uri: str, calm: dict[str, Any]) -> None:
+    """SIGKILL in mid-epoch: the run goes on at its last checkpoint and ends with the very same losses."""
+    process = start(dataset_uri, "killed", "--checkpoint-steps", "2")
+    deadline = time.monotonic() + 200
+    while checkpoints("killed") < 1 and time.monotonic() < deadline:
+        time.sleep(0.3)
+    victims = list(worker_processes(stack.home))
+    assert len(victims) == 2
+    victims[-1].kill()
+
+    outcome = finished(process)
+
+    assert losses(outcome) == losses(calm)
+    assert outcome["val_nme"] == calm["val_nme"]
+    assert outcome["epochs"] == EPOCHS
+
+
+def test_a_finished_run_is_not_trained_again(dataset_uri: str, calm: dict[str, Any]) -> None:
+    """The same name again answers the same outcome, from the same MLflow run."""
+    assert finished(start(dataset_uri, "calm")) == calm
+
+
+def test_a_run_name_belongs_to_one_experiment(dataset_uri: str, calm: dict[str, Any]) -> None:
+    """Another experiment under a name that is taken is refused, with both fingerprints."""
+    process = start(dataset_uri, "calm", "--set", "train.seed=5")
+    _, errors = process.communicate(timeout=300)
+
+    assert process.returncode == 1
+    assert "another run name" in errors
+
+
+def test_mlflow_down_is_one_clear_error(dataset_uri: str) -> None:
+    """Nothing is trained, the message names the address, and it comes within a minute."""
+    environment = {**os.environ, "ADODN_MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    began = time.monotonic()
+
+    done = subprocess.run(
+        train_command(dataset_uri, "untracked"), env=environment, capture_output=True, text=True, timeout=200
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "http://127.0.0.1:9" in done.stderr
+    assert time.monotonic() - began < 90
+    assert checkpoints("untracked") == 0
+
+
+def test_an_unknown_recipe_is_one_clear_error(dataset_uri: str) -> None:
+    """The message lists the recipes that exist."""
+    command = [sys.executable, "-m", "adodn.cli", "train", "--recipe", "nope", "--dataset", dataset_uri]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unknown recipe 'nope'; available: adodn_300w")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_shard_is_named(dataset_uri: str, tmp_path: Path, damage: str) -> None:
+    """A flipped byte or a missing half on S3: one error with the shard's address, and nothing from it is used."""
+    store = S3Store.from_settings(settings.get())
+    manifest = read_manifest(store, dataset_uri)
+    folder = dataset_uri.removesuffix("/manifest.json")
+    entry = manifest.splits["val"][0]
+    whole = store.get(f"{folder}/{entry.name}")
+    middle = len(whole) // 2
+    broken = whole[:middle] + (bytes([whole[middle] ^ 1]) + whole[middle + 1 :] if damage == "flipped" else b"")
+    config = adodn_smoke()
+
+    class Damaged:
+        def get(self, uri: str) -> bytes:
+            return broken if uri.endswith(entry.name) else store.get(uri)
+
+    loader = ShardLoader(
+        manifest=manifest,
+        base_uri=folder,
+        source=Damaged(),
+        cache=ShardCache(tmp_path, 10**9),
+        split="val",
+        protocol=get_protocol("68"),
+        data=config.data,
+        input_px=64,
+        global_batch=8,
+        train=False,
+    )
+    with pytest.raises(ShardError, match=entry.name):
+        next(iter(loader))
