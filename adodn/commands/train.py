@@ -49,9 +49,8 @@ def train(
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
         return
-    # Ray reads its token when it is imported; and it takes seconds, as MLflow does: only those who train wait.
-    if token := places.ray_auth_token.get_secret_value():
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    _prepare_ray(places)
+    # Ray and MLflow take seconds to import: only those who train wait.
     from adodn.train import distributed
 
     distributed.connect(places.ray_address or None)
@@ -66,6 +65,15 @@ def train(
             f"[bold]{outcome.run_name}[/]: {outcome.epochs} epochs, "
             f"best validation NME {100 * outcome.val_nme:.2f} %\ncheckpoint {outcome.checkpoint_uri}"
         )
+
+
+def _prepare_ray(places: settings.Settings) -> None:
+    """Set what Ray reads once, when it is imported."""
+    if token := places.ray_auth_token.get_secret_value():
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    if places.ray_address.startswith("127.0.0.1:"):
+        # Else Ray replaces loopback by the machine's own address, where a head on loopback does not listen.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def parse_changes(changes: list[str]) -> dict[str, object]:
