@@ -35,7 +35,7 @@ DEFAULT_RECIPE = RecipeName("adodn_rendered")
 _EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
 
 
-@flow(name="train-adodn", on_cancellation=[stop_jobs])  # type: ignore[list-item]  # a hook may take any flow
+@flow(name="train-adodn", on_cancellation=[stop_jobs])
 def train_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: Literal["300w", "synthetic"] = "synthetic",

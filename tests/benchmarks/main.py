@@ -32,7 +32,8 @@ def main(only: str | None) -> None:
         file.writelines(json.dumps({**row, "machine": machine}, sort_keys=True) + "\n" for row in rows)
     table = Table("benchmark", "value", "unit", "more")
     for row in rows:
-        more = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if k not in ("name", "value", "unit") and v is not None)
+        extra = {name: value for name, value in row.items() if name not in ("name", "value", "unit")}
+        more = ", ".join(v if isinstance(v, str) else f"{k} {v:.3g}" for k, v in extra.items())
         table.add_row(row["name"], f"{row['value']:.4g}", row["unit"], more)
     Console().print(table)
 
