@@ -95,6 +95,26 @@ def write_outcome(outcome: Outcome, places: Settings) -> None:
     S3Store.from_settings(places).put(outcome_uri(outcome.run_name, places), text.encode())
 
 
+def claim_run(config: ExperimentConfig, run_name: str, places: Settings) -> Outcome | None:
+    """Take a run's name for an experiment, before any work is done.
+
+    Returns:
+        The outcome, if the run is finished already; None if there is work to do.
+
+    Raises:
+        ConfigError: If the name belongs to another experiment.
+    """
+    store, uri = S3Store.from_settings(places), f"{places.runs_uri}/{run_name}/experiment.json"
+    if not store.put(uri, config.to_json().encode(), if_absent=True):
+        owner = ExperimentConfig.from_json(store.get(uri).decode()).fingerprint()
+        if owner != config.fingerprint():
+            raise ConfigError(
+                f"run name {run_name!r} belongs to experiment {owner}, this is {config.fingerprint()}; "
+                f"choose another run name"
+            )
+    return read_outcome(run_name, places) if store.exists(outcome_uri(run_name, places)) else None
+
+
 def read_outcome(run_name: str, places: Settings) -> Outcome:
     """The outcome of a finished run.
 

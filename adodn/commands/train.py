@@ -3,12 +3,13 @@
 import json
 import os
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from adodn import recipes, settings
+from adodn import publish, recipes, settings
+from adodn.config import ExperimentConfig
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
@@ -49,15 +50,16 @@ def train(
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
         return
-    _prepare_ray(places)
-    # Ray and MLflow take seconds to import: only those who train wait.
-    from adodn.train import distributed
-
-    distributed.connect(places.ray_address or None)
-    resources = distributed.Resources(
-        num_workers=workers, use_gpu=gpu, cpus_per_worker=cpus_per_worker, checkpoint_every_steps=checkpoint_steps
+    outcome = publish.claim_run(config, name, places) or _train(
+        config,
+        dataset,
+        name,
+        places,
+        num_workers=workers,
+        use_gpu=gpu,
+        cpus_per_worker=cpus_per_worker,
+        checkpoint_every_steps=checkpoint_steps,
     )
-    outcome = distributed.train(config, dataset, run_name=name, resources=resources, places=places)
     if as_json:
         typer.echo(json.dumps(asdict(outcome), sort_keys=True))
     else:
@@ -65,6 +67,19 @@ def train(
             f"[bold]{outcome.run_name}[/]: {outcome.epochs} epochs, "
             f"best validation NME {100 * outcome.val_nme:.2f} %\ncheckpoint {outcome.checkpoint_uri}"
         )
+
+
+def _train(
+    config: ExperimentConfig, dataset: str, run_name: str, places: settings.Settings, **resources: Any
+) -> publish.Outcome:
+    _prepare_ray(places)
+    # Ray and MLflow take seconds to import: only those who train wait.
+    from adodn.train import distributed
+
+    distributed.connect(places.ray_address or None)
+    return distributed.train(
+        config, dataset, run_name=run_name, resources=distributed.Resources(**resources), places=places
+    )
 
 
 def _prepare_ray(places: settings.Settings) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adodn.config import LossConfig, ModelConfig
 from adodn.errors import CheckpointError
+from adodn.losses import loss_terms
 from adodn.models import build
 from adodn.models.attentive_dropout import AttentiveDropout, draw_switch
 from adodn.models.batch_norm import VirtualBatchNorm2d, running_buffers
@@ -322,3 +323,19 @@ def test_decay_groups_are_those_of_equation_6() -> None:
         elif parameter.ndim == 4:
             expected = 0.4
         assert decay[id(parameter)] == pytest.approx(expected), name
+
+
+def test_two_halves_of_a_batch_have_the_gradient_of_the_whole() -> None:
+    """What two workers average is what one computes, to rounding: loss and gradient, batch norm included."""
+    images, target = faces(4), torch.rand(4, 68, 2, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
+        torch.manual_seed(0)
+        model = build(SMALL)
+        for part in parts:
+            terms = loss_terms(model(images[part]), target[part], model, LossConfig())
+            (terms.total(LossConfig()) / len(parts)).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+
+    for whole, halves in zip(*gradients, strict=True):
+        torch.testing.assert_close(halves, whole, rtol=1e-3, atol=1e-5 * float(whole.abs().max()) + 1e-9)
