@@ -378,4 +378,7 @@ def _ensure_registered_model(client: MlflowClient, name: str) -> None:
 
 def _connect() -> tuple[str, MlflowClient]:
     uri = settings.get().mlflow_tracking_uri
+    # What MLflow resolves from a `models:/` address it asks of its globals, whatever else it is told.
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
     return uri, client_of(uri)
