@@ -234,7 +234,13 @@ def test_service_that_keeps_dying_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_interrupted_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C during `up` stops what was started, and keeps what was stored."""
     enter_home(monkeypatch, tmp_path)
-    up = subprocess.Popen([sys.executable, "-m", "adodn.cli", "up"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "adodn.cli", "up"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A test run in the background is born deaf to Ctrl-C, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(lambda: bool(processes.marked(tmp_path, "prefect")))
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=120)
