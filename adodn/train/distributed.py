@@ -310,4 +310,6 @@ def connect(address: str | None) -> None:
     """Join the Ray cluster at `address`, or the one whose job this is, or start one for this process alone."""
     if not ray.is_initialized():
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
         ray.init(address=address, log_to_driver=True)
