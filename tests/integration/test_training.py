@@ -89,7 +89,8 @@ def checkpoints(run_name: str) -> int:
 def test_one_worker_computes_what_two_compute(dataset_uri: str, calm: dict[str, Any]) -> None:
     """The first epoch's losses agree to 1e-4, which is what another order of summation leaves after six steps.
 
-    Later epochs draw drop masks, whose threshold turns rounding into jumps; they agree to some percent only.
+    Later epochs were seen to drift by 1 %. Drop masks, whose threshold turns rounding into jumps, are the suspect; that
+    is not proved, and the second bound says only that nothing is grossly wrong.
     """
     alone = finished(start(dataset_uri, "alone", "--workers", "1"))
 
@@ -101,7 +102,8 @@ def test_one_worker_computes_what_two_compute(dataset_uri: str, calm: dict[str, 
 def test_a_killed_worker_changes_nothing(stack: StackInfo, dataset_uri: str, calm: dict[str, Any]) -> None:
     """SIGKILL in mid-epoch: the run goes on at its last checkpoint and ends with the very same losses.
 
-    Running statistics are averaged at each checkpoint, of which the calm run has fewer: they round otherwise.
+    Validation was seen to differ by 1e-9. Running statistics are averaged at each checkpoint, of which the calm run has
+    fewer, so they should round otherwise.
     """
     process = start(dataset_uri, "killed", "--checkpoint-steps", "2")
     deadline = time.monotonic() + 200
