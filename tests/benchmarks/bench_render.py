@@ -3,40 +3,31 @@
 import bench_render; bench_render.run()
 """
 
-import time
-
 import cv2
 
 from adodn.datasets.synthetic import encode, render
+from tests.benchmarks.measure import Row, alternately, row
 
-FACES = 100
-REPEATS = 3
-SIZE_PX = 160
+_FACES = 30
+_SIZE_PX = 160
 
 
-def run() -> list[dict[str, str | float]]:
-    """Best of a few repeats, by process time, so that other work on the machine counts as little as possible."""
+def run() -> list[Row]:
+    """The measurement `render`, twice."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        _faces_per_second(encoded=True)
-        return [
-            {
-                "name": "render",
-                "value": round(max(_faces_per_second(encoded=encoded) for _ in range(REPEATS)), 1),
-                "unit": "faces/s/core",
-                "variant": f"{SIZE_PX} px, {'with' if encoded else 'without'} JPEG",
-            }
-            for encoded in (True, False)
-        ]
+        with_jpeg, without = alternately(lambda: _render(encoded=True), lambda: _render(encoded=False), repeats=3)
     finally:
         cv2.setNumThreads(threads)
+    return [
+        row("render", _FACES / with_jpeg.cpu_s, "faces/s/core", variant=f"{_SIZE_PX} px, with JPEG"),
+        row("render", _FACES / without.cpu_s, "faces/s/core", variant=f"{_SIZE_PX} px, without JPEG"),
+    ]
 
 
-def _faces_per_second(*, encoded: bool) -> float:
-    start = time.process_time()
-    for index in range(FACES):
-        face = render(0, "train", index, SIZE_PX)
+def _render(*, encoded: bool) -> None:
+    for index in range(_FACES):
+        face = render(0, "train", index, _SIZE_PX)
         if encoded:
             encode(face.image)
-    return FACES / (time.process_time() - start)

@@ -1,52 +1,51 @@
-"""What a training step costs, and the nuclear norm's share of it. On one thread, the machine otherwise idle or not."""
+"""What a training step costs, and the nuclear norm's share of it, on one thread.
 
-import time
-from collections.abc import Callable
-from statistics import median
-from typing import Any
+import bench_training; bench_training.run()
+"""
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from adodn import losses, models, recipes
-from adodn.train.step import autocast
-
-_FACES = 16
-_REPEATS = 5
+from adodn import losses
+from tests.benchmarks.measure import Row, alternately, product_of_matrices, row
+from tests.benchmarks.training_step import FACES, TrainingStep
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """The measurements `train_step` and `nuclear_norm`."""
-    torch.set_num_threads(1)
-    config = recipes.adodn_300w_small()
-    network = models.build(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    side = config.model.input_px
-    images = torch.randint(0, 256, (_FACES, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    target = torch.rand(_FACES, 68, 2)
-    drop = torch.zeros(_FACES, dtype=torch.bool)
-    optimiser = torch.optim.Adam(network.parameters(), fused=True)
-
-    def step() -> None:
-        with autocast(config.train.precision, torch.device("cpu")):
-            prediction = network(images, drop)
-        losses.loss_terms(prediction, target, network, config.loss).total(config.loss).backward()
-        optimiser.step()
-        optimiser.zero_grad()
+    step = TrainingStep()
+    matrix = step.network.low_rank_matrix.detach().requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        step()
+    multiply, multiply_flops = product_of_matrices(torch.bfloat16)
 
     def norm() -> None:
-        losses.nuclear_norm(network.low_rank_matrix).backward()
+        losses.nuclear_norm(matrix).backward()  # type: ignore[no-untyped-call]
 
-    step_s, norm_s = _seconds(step), _seconds(norm)
+    def stock_norm() -> None:
+        torch.linalg.matrix_norm(matrix, "nuc").backward()
+
+    def products() -> None:
+        matrix.detach() @ (matrix.detach().mT @ matrix.detach())
+
+    stepped, multiplied, ours, stock, least = alternately(step, multiply, norm, stock_norm, products)
+    flops_per_s = multiply_flops / multiplied.cpu_s
     return [
-        {"name": "train_step", "value": _FACES / step_s, "unit": "faces/s/core"},
-        {"name": "nuclear_norm", "value": 1000 * norm_s, "unit": "ms", "share_of_step": norm_s / step_s},
+        row(
+            "train_step",
+            FACES / stepped.cpu_s,
+            "faces/s/core",
+            limit=FACES * flops_per_s / counter.get_total_flops(),
+            limit_is="its products of matrices at the speed of a large one",
+        ),
+        row(
+            "nuclear_norm",
+            1000 * ours.cpu_s,
+            "ms",
+            limit=1000 * least.cpu_s,
+            best_peer=1000 * stock.cpu_s,
+            limit_is="two products of its size, fp32",
+            peer="torch.linalg.matrix_norm",
+            share_of_step=ours.cpu_s / stepped.cpu_s,
+        ),
     ]
-
-
-def _seconds(call: Callable[[], None]) -> float:
-    """Median CPU time after a warm-up: what other work on the machine does counts least."""
-    times = []
-    for _ in range(_REPEATS + 2):
-        began = time.process_time()
-        call()
-        times.append(time.process_time() - began)
-    return median(times[2:])

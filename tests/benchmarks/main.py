@@ -4,39 +4,79 @@ make bench            make bench ONLY=render
 """
 
 import json
+import os
 import platform
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_render, bench_training
+from tests.benchmarks import (
+    bench_geometry,
+    bench_loader,
+    bench_predict,
+    bench_render,
+    bench_sharding,
+    bench_training,
+)
+from tests.benchmarks.measure import Row
 
-_BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "render": bench_render.run,
+    "sharding": bench_sharding.run,
+    "loader_cold": bench_loader.run,
+    "loader_warm": bench_loader.run,
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
+    "geometry_outer": bench_geometry.run,
+    "predict_latency": bench_predict.run_latency,
+    "predict_throughput": bench_predict.run_throughput,
 }
+_FIGURES = ("value", "limit", "ratio_to_limit", "best_peer", "ratio_to_best_peer")
 
 
 def main(only: str | None) -> None:
     """Run all, or the one of that name."""
-    if only and only not in _BENCHMARKS:
-        sys.exit(f"error: unknown benchmark {only!r}; available: {', '.join(_BENCHMARKS)}")
-    chosen = [_BENCHMARKS[only]] if only else list(dict.fromkeys(_BENCHMARKS.values()))
-    rows: list[dict[str, Any]] = [row for run in chosen for row in run() if only in (None, row["name"])]
-    machine = f"{platform.machine()} {platform.processor() or platform.system()}"
-    with Path("bench.jsonl").open("w") as file:
-        file.writelines(json.dumps({**row, "machine": machine}, sort_keys=True) + "\n" for row in rows)
-    table = Table("benchmark", "value", "unit", "more")
+    if only and only not in BENCHMARKS:
+        sys.exit(f"error: unknown benchmark {only!r}; available: {', '.join(BENCHMARKS)}")
+    chosen = [BENCHMARKS[only]] if only else list(dict.fromkeys(BENCHMARKS.values()))
+    rows = [row | {"machine": _machine()} for run in chosen for row in run() if only in (None, row["name"])]
+    write(rows, Path("bench.jsonl"))
+    _print(rows)
+
+
+def write(rows: list[Row], path: Path) -> None:
+    """One JSON object a line."""
+    path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+
+
+def _machine() -> str:
+    """Name and load: on a busy machine all figures are lower, ratios less so."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.system()
+    return f"{platform.machine()}, {model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def _print(rows: list[Row]) -> None:
+    console = Console()
+    heads = ("benchmark", "unit", "value", "limit", "of limit", "peer", "of peer")
+    table = Table(*heads, caption="of limit, of peer: value over that; for times less is better")
     for row in rows:
-        extra = {name: value for name, value in row.items() if name not in ("name", "value", "unit")}
-        more = ", ".join(v if isinstance(v, str) else f"{k} {v:.3g}" for k, v in extra.items())
-        table.add_row(row["name"], f"{row['value']:.4g}", row["unit"], more)
-    Console().print(table)
+        table.add_row(row["name"], row["unit"], *(f"{row[name]:.4g}" if name in row else "" for name in _FIGURES))
+    console.print(table)
+    for row in rows:
+        rest = {name: value for name, value in row.items() if name not in ("name", "unit", "machine", *_FIGURES)}
+        words = (f"{name} {value}" if isinstance(value, str) else f"{name} {value:.3g}" for name, value in rest.items())
+        console.print(f"{row['name']}: {'; '.join(words)}", highlight=False, markup=False)
+    console.print(rows[0]["machine"], highlight=False)
 
 
 if __name__ == "__main__":
+    # The default action ends the process at once and would leave the S3 server running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     main(sys.argv[1] if len(sys.argv) > 1 else None)

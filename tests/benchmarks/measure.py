@@ -1,0 +1,83 @@
+"""How long calls take, side by side, and what becomes of that: one row of the table.
+
+    ours, peer = alternately(ours, peer)
+    row("sharding", faces / ours.cpu_s, "faces/s/core", best_peer=faces / peer.cpu_s, peer="webdataset.TarWriter")
+
+Core time is this process's own, over all its threads: what other work on the machine does counts least. Wall time is
+for what waits for another process.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypeAlias
+
+import torch
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one call takes, in the median."""
+
+    cpu_s: float
+    wall_s: float
+
+
+def alternately(*calls: Callable[[], object], repeats: int = 5, warm_up: int = 1) -> list[Spent]:
+    """Time calls in turn, round after round, so that a slow moment of the machine hits all of them alike.
+
+    Args:
+        calls: What to time.
+        repeats: Rounds that count.
+        warm_up: Rounds before, that do not.
+    """
+    rounds = [[_time(call) for call in calls] for _ in range(warm_up + repeats)][warm_up:]
+    return [
+        Spent(median(spent.cpu_s for spent in column), median(spent.wall_s for spent in column))
+        for column in zip(*rounds, strict=True)
+    ]
+
+
+def row(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    limit: float | None = None,
+    best_peer: float | None = None,
+    **more: str | float,
+) -> Row:
+    """A line of `bench.jsonl`.
+
+    Args:
+        name: Of the benchmark.
+        value: What was measured.
+        unit: Of `value`, `limit` and `best_peer`.
+        limit: What the machine allows; no program does better.
+        best_peer: What a stock tool reaches at the same work.
+        more: In words what limit and peer are, and figures beside.
+
+    Returns:
+        With `ratio_to_limit` and `ratio_to_best_peer`: value over those. For rates more is better, for times less.
+    """
+    made: Row = {"name": name, "value": value, "unit": unit}
+    if limit is not None:
+        made |= {"limit": limit, "ratio_to_limit": value / limit}
+    if best_peer is not None:
+        made |= {"best_peer": best_peer, "ratio_to_best_peer": value / best_peer}
+    return made | more
+
+
+def product_of_matrices(dtype: torch.dtype, size: int = 1024) -> tuple[Callable[[], object], int]:
+    """A large product of matrices, the fastest arithmetic that torch has, and its floating-point operations."""
+    a, b = torch.rand(size, size).to(dtype), torch.rand(size, size).to(dtype)
+    return lambda: a @ b, 2 * size**3
+
+
+def _time(call: Callable[[], object]) -> Spent:
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return Spent(time.process_time() - cpu, time.perf_counter() - wall)
