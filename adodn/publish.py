@@ -1,7 +1,7 @@
 """From a finished training to a model that is measured, on record and, if it is the better one, champion.
 
     outcome = read_outcome(run_name, places)
-    measured = measure(load_checkpoint(outcome, store), dataset_uri, places)
+    measured = measure(*load(run_name, places), dataset_uri, places)
     published = publish(measured, outcome.tracking_run_id, places)
 
 Training is not here, nor how results are shown.
@@ -152,6 +152,23 @@ def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAda
     saved = checkpoint.read(io.BytesIO(S3Store.from_settings(places).get(uri)), uri)
     config = ExperimentConfig.from_json(saved["config"])
     return build_network(config, saved["network"]), config
+
+
+def load(model: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+    """A model by whatever name a user has for it: a run's (its best checkpoint), `models:/…`, or a folder's.
+
+    Raises:
+        CheckpointError: If it is damaged.
+        StorageError: If there is no such run, or it is still training.
+    """
+    if is_on_record(model):
+        return load_model(model)
+    return load_checkpoint(read_outcome(model, places).checkpoint_uri, places)
+
+
+def is_on_record(model: str) -> bool:
+    """Whether a name is of a registered model or a folder of model files, rather than of a run."""
+    return model.startswith("models:/") or Path(model).is_dir()
 
 
 def load_model(uri: str) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:

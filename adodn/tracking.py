@@ -14,7 +14,7 @@ import os
 import socket
 import tempfile
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -165,6 +165,28 @@ class Tracker:
             path = Path(aside) / target.name
             path.write_bytes(data)
             self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
+
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the run.
+
+        Raises:
+            TrackingError: If the server refuses or stays away.
+        """
+        self._patiently(f"tag {name!r}", lambda: self._client.set_tag(self.run_id, name, value))
+
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of each epoch that the server has, in order; those of evaluations are not among them.
+
+        Raises:
+            TrackingError: If the server refuses or cannot be reached.
+        """
+        epochs: dict[int, dict[str, float]] = defaultdict(dict)
+        with reaching(self._uri, "read the epochs"):
+            names = self._client.get_run(self.run_id).data.metrics
+            for name in sorted(name for name in names if name.startswith(("train/", "val/"))):
+                for metric in self._client.get_metric_history(self.run_id, name):
+                    epochs[metric.step][name] = metric.value
+        return [epochs[epoch] for epoch in sorted(epochs)]
 
     def log_report(self, report: EvaluationReport) -> None:
         """Record an evaluation: figures as metrics, the report as JSON, per-face errors as CSV.

@@ -30,19 +30,15 @@ def evaluate(
 ) -> None:
     """Measure a model on the test split of a dataset, without fine-tuning."""
     places = settings.get()
-    run = None
-    if model.startswith("models:/") or Path(model).is_dir():
-        network, config = publish.load_model(model)
-    else:
-        run = publish.read_outcome(model, places)
-        network, config = publish.load_checkpoint(run.checkpoint_uri, places)
-    if put_on_record and run is None:
+    if put_on_record and publish.is_on_record(model):
         raise ConfigError(f"--register takes the name of a run, got {model!r}: that model is on record already")
+    network, config = publish.load(model, places)
     measured = publish.measure(network, config, dataset, places)
     if out:
         write_files(measured, out)
     answer: dict[str, object] = json.loads(measured.report.to_json())
-    if put_on_record and run is not None:
+    if put_on_record:
+        run = publish.read_outcome(model, places)
         answer |= asdict(publish.publish(measured, run.tracking_run_id, places, why=f"run {run.run_name}"))
         publish.write_evaluation(run.run_name, measured, answer, places)
     typer.echo(json.dumps(answer)) if as_json else _show(measured.report, answer)
@@ -66,7 +62,6 @@ def results_table(report: EvaluationReport) -> Table:
 
 
 def _show(report: EvaluationReport, answer: dict[str, object]) -> None:
-    console = Console()
-    console.print(results_table(report))
+    Console().print(results_table(report))
     if "model_uri" in answer:
-        console.print(f"registered [bold]{answer['model_uri']}[/]: {answer['reason']}")
+        typer.echo(f"registered {answer['model_uri']}: {answer['reason']}")

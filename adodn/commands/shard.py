@@ -40,7 +40,7 @@ def shard(
     if as_json:
         typer.echo(json.dumps({"manifest": uri, "digest": manifest.digest, **asdict(manifest)}, sort_keys=True))
     else:
-        Console().print(_table(uri, manifest))
+        _show(uri, manifest)
 
 
 class _Reporter:
@@ -71,11 +71,12 @@ def _numbers(options: list[str]) -> dict[str, int]:
     return numbers
 
 
-def _table(uri: str, manifest: Manifest) -> Table:
-    table = Table(title=uri, caption="\n".join(manifest.problems), caption_justify="left")
-    for column in ("split", "faces", "shards", "MB"):
-        table.add_column(column)
+def _show(uri: str, manifest: Manifest) -> None:
+    table = Table("split", "faces", "shards", "MB")
     for split, shards in manifest.splits.items():
         megabytes = sum(entry.bytes for entry in shards) / 1e6
         table.add_row(split, str(manifest.num_samples(split)), str(len(shards)), f"{megabytes:.1f}")
-    return table
+    Console().print(table)
+    # Plain lines, which no terminal width breaks: they are copied into the next command.
+    for line in (*manifest.problems, uri):
+        typer.echo(line)

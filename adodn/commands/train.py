@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig
@@ -63,10 +62,8 @@ def train(
     if as_json:
         typer.echo(json.dumps(asdict(outcome), sort_keys=True))
     else:
-        Console().print(
-            f"[bold]{outcome.run_name}[/]: {outcome.epochs} epochs, "
-            f"best validation NME {100 * outcome.val_nme:.2f} %\ncheckpoint {outcome.checkpoint_uri}"
-        )
+        typer.echo(f"{outcome.run_name}: {outcome.epochs} epochs, best validation NME {100 * outcome.val_nme:.2f} %")
+        typer.echo(f"checkpoint {outcome.checkpoint_uri}")
 
 
 def _train(

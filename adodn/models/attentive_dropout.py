@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adodn.models.precision import at_least_fp32
 from adodn.models.resnet import Norm
 
 
@@ -72,8 +73,8 @@ class AttentiveDropout(nn.Module):
         Returns:
             F_out `[B, C, H, W]` and what led to it.
         """
-        attention = features.float().abs().mean(dim=1, keepdim=True)
-        response = torch.sigmoid(self.pathway_c(features).float())
+        attention = at_least_fp32(features).abs().mean(dim=1, keepdim=True)
+        response = torch.sigmoid(at_least_fp32(self.pathway_c(features)))
         importance = torch.sigmoid(attention)
         mask = importance
         if drop is not None:

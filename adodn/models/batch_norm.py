@@ -35,7 +35,7 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
         if input.shape[0] % self.faces:
             raise ValueError(f"batch must be a multiple of {self.faces} faces in training, got {input.shape[0]}")
         runs = [input] if input.shape[0] == self.faces else torch.split(input, self.faces)
-        means = torch.zeros(len(runs), self.num_features, device=input.device)
+        means = self.weight.new_zeros(len(runs), self.num_features)
         variances = torch.zeros_like(means)
         # momentum 1 makes batch_norm write the run's own statistics into the two rows, at no extra pass over the data.
         outputs = [

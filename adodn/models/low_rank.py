@@ -5,9 +5,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from adodn.models.precision import at_least_fp32
+
 
 class LowRankHead(nn.Module):
-    """Ŝ = W_fcᵀ Mᵀ X + b (Eq. 5). Computes in fp32, also under autocast.
+    """Ŝ = W_fcᵀ Mᵀ X + b (Eq. 5). Computes in its parameters' precision, also under autocast.
 
     Args:
         num_features: d, the length of X.
@@ -25,4 +27,4 @@ class LowRankHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """X `[B, d]` → Ŝ `[B, num_outputs]`."""
         with torch.autocast(features.device.type, enabled=False):
-            return cast(Tensor, self.fc(features.float() @ self.matrix))
+            return cast(Tensor, self.fc(at_least_fp32(features) @ self.matrix))

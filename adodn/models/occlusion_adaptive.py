@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adodn.models.attentive_dropout import Attention, AttentiveDropout
 from adodn.models.geometry import GeometryModule
 from adodn.models.low_rank import LowRankHead
+from adodn.models.precision import at_least_fp32
 from adodn.models.resnet import ResNet18
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -25,7 +26,7 @@ class Prediction:
     """What the network says of a batch."""
 
     landmarks: Tensor
-    """`[B, L, 2]`, float32, fractions of the crop."""
+    """`[B, L, 2]`, fractions of the crop, in the precision of the parameters."""
     attention: Attention | None
     """What the attentive dropout module saw; None without one."""
 
@@ -90,5 +91,5 @@ class OcclusionAdaptiveNet(nn.Module):
             joined = torch.cat((self.geometry(features), joined), dim=1)
         # fp32 from here on: a landmark's third digit is lost in bf16.
         with torch.autocast(images.device.type, enabled=False):
-            outputs = self.head(self.downsample(joined.float()).flatten(1))
+            outputs = self.head(self.downsample(at_least_fp32(joined)).flatten(1))
         return Prediction(outputs.view(outputs.shape[0], -1, 2), attention)

@@ -31,6 +31,7 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError, ConfigError
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
 from adodn.models.weights import load_trunk, parse_weights, sha256_of
+from adodn.plots import history_figure
 from adodn.provenance import git_commit
 from adodn.publish import Outcome, write_outcome
 from adodn.settings import Settings
@@ -101,6 +102,9 @@ def train(
         raise
     outcome = _outcome(result, run_name, tracker.run_id)
     write_outcome(outcome, places)
+    # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
+    tracker.tag("checkpoint", outcome.checkpoint_uri)
+    tracker.log_bytes("training/history.png", history_figure(tracker.history()))
     tracker.finish("FINISHED")
     return outcome
 
@@ -177,7 +181,8 @@ def _worker(given: dict[str, Any]) -> None:
     torch.manual_seed(config.train.seed)
     network = models.build(config.model)
     _start_from_weights(network, config, places)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped = ray.train.torch.prepare_model(
         network, move_to_device=False, parallel_strategy_kwargs={"forward_sync_buffers": False}
     )

@@ -1,5 +1,6 @@
 """The registry on a real MLflow server: what is registered comes back whole, and aliases move only through the gate."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from mlflow.exceptions import RestException
+from typer.testing import CliRunner
 
 from adodn import models, registry, settings
+from adodn.cli import build
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError, TrackingError
 from adodn.evaluate import EvaluationReport, FaceErrors, report
@@ -212,3 +215,20 @@ def test_reports_of_several_datasets_stand_side_by_side(run_id: str) -> None:
 
     assert '"dataset_digest": "' + "c" * 64 in version.tags["result.300w/easy nme:outer_eye_corners"]
     assert '"dataset_digest": "' + "a" * 64 in version.tags["result.rendered/easy nme:outer_eye_corners"]
+
+
+def test_promotion_and_rollback_are_commands(run_id: str) -> None:
+    """`adodn promote` moves champion to a better challenger and says why not otherwise; `adodn rollback` undoes it."""
+    decide = ["promote", "--metric", METRIC, "--why", "test", "--json"]
+    first = register(run_id, 0.05)
+    said = [CliRunner().invoke(build("registry"), decide)]
+    register(run_id, 0.06)
+    said.append(CliRunner().invoke(build("registry"), decide))
+    better = register(run_id, 0.04)
+    said.append(CliRunner().invoke(build("registry"), decide))
+    assert champion() == better.version
+    back = CliRunner().invoke(build("registry"), ["rollback", "--why", "test"])
+
+    assert [json.loads(answer.stdout)["moved"] for answer in said] == [True, False, True]
+    assert back.stdout == f"{first.uri} is champion again\n"
+    assert champion() == first.version

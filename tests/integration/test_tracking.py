@@ -97,6 +97,15 @@ def epochs(tracker: Tracker, metric: str) -> list[tuple[int, float]]:
     return sorted((m.step, m.value) for m in client.get_metric_history(tracker.run_id, metric))
 
 
+def test_history_is_what_the_epochs_were(run_name: str) -> None:
+    """Metrics of training and validation come back by epoch, in order; others are not taken for them."""
+    tracker = start(settings.get().mlflow_tracking_uri, run_name)
+    tracker.log_epoch(2, {"train/loss": 0.5})
+    tracker.log_epoch(1, {"train/loss": 1.0, "val/nme@outer_eye_corners": 0.25, "else": 9.0})
+
+    assert tracker.history() == [{"train/loss": 1.0, "val/nme:outer_eye_corners": 0.25}, {"train/loss": 0.5}]
+
+
 def test_a_restarted_training_continues_its_run(run_name: str) -> None:
     """The same fingerprint and name is one run, its parameters once and its epochs in line; another name is another."""
     uri = settings.get().mlflow_tracking_uri
