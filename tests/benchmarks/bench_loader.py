@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg
+import torch
 import webdataset
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
@@ -40,6 +41,7 @@ _DATA = recipes.adodn_300w_small().data
 
 def run() -> list[Row]:
     """The measurements `loader_cold` and `loader_warm`."""
+    torch.set_num_threads(1)  # threads that wait for work in the stock collation would count as its core time
     with TemporaryDirectory() as name, s3_server(Path(name) / "server") as store:
         epochs = _Epochs(store, Path(name))
         calls = (epochs.cold, epochs.stock_cold, epochs.warm, epochs.stock_warm, epochs.decode)
