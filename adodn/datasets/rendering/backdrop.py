@@ -71,36 +71,37 @@ def draw_backdrop(rng: np.random.Generator, size: int) -> Image:
     return tinted(cv2.flip(cut, 1) if rng.random() < 0.5 else cut, tint.astype(np.float32))
 
 
-_SHOULDER = np.array(
-    [
-        (0, 168, -40),
-        (-34, 156, -55),
-        (-62, 140, -92),
-        (-95, 152, -112),
-        (-150, 170, -115),
-        (-198, 205, -118),
-        (-225, 310, -110),
-        (-235, 520, -90),
-    ],
-    np.float64,
+_SHOULDER = curve(
+    np.array(
+        [
+            (0, 168, -40),
+            (-34, 156, -55),
+            (-62, 140, -92),
+            (-95, 152, -112),
+            (-150, 170, -115),
+            (-198, 205, -118),
+            (-225, 310, -110),
+            (-235, 520, -90),
+        ],
+        np.float64,
+    ),
+    3,
 )
+_SHOULDERS = np.concatenate([_SHOULDER, _SHOULDER[::-1] * [-1, 1, 1]])
 
 
 def draw_shoulders(image: Image, camera: Camera, yaw: float, light: Light, rng: np.random.Generator) -> None:
     """Shoulders in some garment, turned less than the head is."""
     size = image.shape[0]
-    half = curve(_SHOULDER, 3)
-    outline = np.concatenate([half, half[::-1] * [-1, 1, 1]])
     body = Camera(
         rotation=camera.rotation @ rotation(-0.55 * yaw, 0.0, 0.0),
         distance=camera.distance,
         scale=camera.scale,
         offset=camera.offset,
     )
-    pixels = body.outline(outline)
     colour = _muted(rng) * (light.ambient + 0.55 * light.lamp)
-    fixed = np.rint(pixels * 16).astype(np.int32)
+    fixed = np.rint(body.outline(_SHOULDERS) * 16).astype(np.int32)
     cv2.fillPoly(image, [fixed], np.minimum(colour, 255).tolist(), cv2.LINE_AA, 4)
     collar = (rng.uniform(0.55, 1.25) * colour).clip(0, 255).tolist()
-    cv2.polylines(image, [fixed[: len(half) // 2]], False, collar, max(1, size // 64), cv2.LINE_AA, 4)
-    cv2.polylines(image, [fixed[-(len(half) // 2) :]], False, collar, max(1, size // 64), cv2.LINE_AA, 4)
+    edge = len(_SHOULDER) // 2
+    cv2.polylines(image, [fixed[:edge], fixed[-edge:]], False, collar, max(1, size // 64), cv2.LINE_AA, 4)

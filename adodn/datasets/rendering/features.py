@@ -3,6 +3,7 @@
 Plane geometry in millimetres of the mean face; neither the head's shape nor colours are known here.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
@@ -15,57 +16,76 @@ from adodn.datasets.rendering.shape import STOMION_Y, mean_landmarks
 Reals: TypeAlias = NDArray[np.float64]
 
 # Per eye: outer corner, inner corner, upper lid (from the outer side), lower lid (from the outer side).
-EYES = ((36, 39, (37, 38), (41, 40)), (45, 42, (44, 43), (46, 47)))
-BROWS = ((17, 18, 19, 20, 21), (26, 25, 24, 23, 22))
+_EYES = np.array([(36, 39, 37, 38, 41, 40), (45, 42, 44, 43, 46, 47)])
+_BROWS = np.array([(17, 18, 19, 20, 21), (26, 25, 24, 23, 22)])
 _BROW_ARCH = np.array([-0.6, 0.6, 1.0, 0.4, 0.0])
+_FROWN = np.array([0.0, 0.0, 0.0, 1.5, 3.0])
+_UPPER_LIP, _LOWER_LIP = slice(49, 54), slice(55, 60)
+_LOWER_LIP_HEIGHT = np.array([6.0, 10.3, 11.1, 10.3, 6.0])
+_LIDS = ((36, 37, 38, 39), (45, 44, 43, 42), (36, 41, 40, 39), (45, 46, 47, 42))
+_LIPS = ((48, 49, 50, 51, 52, 53, 54), (54, 55, 56, 57, 58, 59, 48), (60, 61, 62, 63, 64), (64, 65, 66, 67, 60))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FaceCurves:
+    """Smooth lines through the landmarks; of two, the image-left one comes first. Millimetres of the mean face."""
+
+    lids: Reals
+    """`[upper and lower, 2 eyes, 13, 2]`, from the outer corner to the inner one."""
+    brows: Reals
+    """`[2, 13, 2]`, from the outer end to the inner one."""
+    outer_lips: Reals
+    """`[upper and lower, 25, 2]`, once around the mouth from its image-left corner."""
+    inner_lips: Reals
+    """`[upper and lower, 17, 2]`, likewise."""
 
 
 def placed_landmarks(person: Person, moment: Moment) -> Reals:
     """`[68, 2]`: landmarks on the mean face, millimetres, with mouth room."""
     points = mean_landmarks().copy()
-    for side in (0, 1):
-        _place_eye(points, side, person, moment)
-        _place_brow(points, side, person, moment)
-    _place_lips(points, person)
+    points[_EYES] = _placed_eyes(points[_EYES], person, moment)
+    points[_BROWS, 1] -= np.array(moment.brow_raise)[:, None] + (person.brow_height + person.brow_arch * _BROW_ARCH)
+    if moment.expression == "anger":
+        points[_BROWS, 1] += _FROWN
+    points[_UPPER_LIP, 1] = STOMION_Y + (points[_UPPER_LIP, 1] - STOMION_Y) * (0.4 + 0.6 * person.upper_lip)
+    points[_LOWER_LIP, 1] += _LOWER_LIP_HEIGHT * (0.6 * (person.lower_lip - 1))
     return points
 
 
-def _place_eye(points: Reals, side: int, person: Person, moment: Moment) -> None:
-    outer, inner, upper, lower = EYES[side]
-    every = [outer, inner, *upper, *lower]
-    centre = points[every].mean(0)
-    points[every] = centre + (points[every] - centre) * [0.5 + 0.5 * person.eye_size, person.eye_size]
-    points[outer, 1] -= person.eye_slant
-    opening = moment.lids[side]
-    for lid in upper:
-        line = _corner_line(points, outer, inner, points[lid, 0])
-        points[lid, 1] = line + (points[lid, 1] - line) * (-0.25 + 1.25 * opening)
-    for lid in lower:
-        line = _corner_line(points, outer, inner, points[lid, 0])
-        points[lid, 1] = line + (points[lid, 1] - line) * (0.4 + 0.5 * min(opening, 1.0))
+def _placed_eyes(eyes: Reals, person: Person, moment: Moment) -> Reals:
+    """`[2, 6, 2]`, ordered as `_EYES`: each lid is moved from or to the line between its eye's corners."""
+    centre = eyes.sum(1, keepdims=True) / 6
+    eyes = centre + (eyes - centre) * [0.5 + 0.5 * person.eye_size, person.eye_size]
+    eyes[:, 0, 1] -= person.eye_slant
+    (x0, y0), (x1, y1) = eyes[:, 0].T[..., None], eyes[:, 1].T[..., None]
+    line = y0 + (y1 - y0) * (eyes[:, 2:, 0] - x0) / (x1 - x0)
+    shares = [(upper, upper, lower, lower) for upper, lower in map(_lid_shares, moment.lids)]
+    eyes[:, 2:, 1] = line + (eyes[:, 2:, 1] - line) * shares
+    return eyes
 
 
-def _corner_line(points: Reals, outer: int, inner: int, x: float) -> float:
-    """Height, at `x`, of the line between the corners of an eye."""
-    (x0, y0), (x1, y1) = points[outer], points[inner]
-    return float(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
+def _lid_shares(opening: float) -> tuple[float, float]:
+    """How far from the line between the corners the upper and the lower lid lie, relative to an open eye."""
+    return -0.25 + 1.25 * opening, 0.4 + 0.5 * min(opening, 1.0)
 
 
-def _place_brow(points: Reals, side: int, person: Person, moment: Moment) -> None:
-    brow = list(BROWS[side])
-    lift = person.brow_height + moment.brow_raise[side]
-    points[brow, 1] -= lift + person.brow_arch * _BROW_ARCH
-    if moment.expression == "anger":
-        points[brow[-2:], 1] += [1.5, 3.0]
+def face_curves(landmarks: Reals) -> FaceCurves:
+    """The lines through `landmarks` `[68, 2]`, all in one multiplication."""
+    points = _curve_weights() @ landmarks
+    return FaceCurves(
+        lids=points[:52].reshape(2, 2, 13, 2),
+        brows=points[52:78].reshape(2, 13, 2),
+        outer_lips=points[78:128].reshape(2, 25, 2),
+        inner_lips=points[128:].reshape(2, 17, 2),
+    )
 
 
-def _place_lips(points: Reals, person: Person) -> None:
-    """Thickness of each lip: outer points move away from the line where the lips meet."""
-    upper, lower = [49, 50, 51, 52, 53], [55, 56, 57, 58, 59]
-    inner_lower = np.array([69.0, 69.2, 69.4, 69.2, 69.0])
-    points[upper, 1] = STOMION_Y + (points[upper, 1] - STOMION_Y) * (0.4 + 0.6 * person.upper_lip)
-    neutral = np.array([75.0, 79.5, 80.5, 79.5, 75.0])
-    points[lower, 1] += (neutral - inner_lower) * 0.6 * (person.lower_lip - 1)
+@cache
+def _curve_weights() -> Reals:
+    """`[162, 68]`: weights of the landmarks in the points of all curves of `FaceCurves`."""
+    every = np.eye(68)
+    chains = [(chain, 4) for chain in _LIDS] + [(tuple(brow), 3) for brow in _BROWS] + [(chain, 4) for chain in _LIPS]
+    return np.concatenate([curve(every[list(chain)], per_piece) for chain, per_piece in chains])
 
 
 def curve(points: Reals, per_piece: int = 4) -> Reals:

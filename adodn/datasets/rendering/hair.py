@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.paint import Texture, lay_over, mix, tinted, to_texture
+from adodn.datasets.rendering.paint import Texture, mix, soft_weight, tinted, to_texture
 from adodn.datasets.rendering.person import Colour, Person
 from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, head_sheet
 
@@ -84,22 +84,38 @@ def grow(person: Person) -> Hair | None:
 
 def thicken(vertices: Floats, hair: Hair) -> Floats:
     """Vertices `[3, C, R]` with the hair's volume on them."""
-    inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / hair.ramp, 0, 1).astype(np.float32)
-    inside *= 2 - inside
+    inside = _inside(hair)
     x, y, z = vertices
     y, z = y + np.float32(10), z - np.float32(AXIS_Z)
     share = 1 + inside * np.float32(hair.thickness) / (np.sqrt(x * x + y * y + z * z) + np.float32(1))
     flat = share * _hang(x * share, z * share, inside) if hair.is_long else share
-    return np.stack([x * flat, y * share - np.float32(10), z * flat + np.float32(AXIS_Z)])
+    thick = np.empty_like(vertices)
+    np.multiply(x, flat, out=thick[0])
+    np.subtract(y * share, np.float32(10), out=thick[1])
+    np.add(z * flat, np.float32(AXIS_Z), out=thick[2])
+    return thick
+
+
+@lru_cache(maxsize=8)
+def _inside(hair: Hair) -> Floats:
+    """`[C, R]`: share of the hair's thickness that each vertex has."""
+    inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / hair.ramp, 0, 1).astype(np.float32)
+    return inside * (2 - inside)
 
 
 def _hang(x: Floats, z: Floats, inside: Floats) -> Floats:
     """`[C, R]`: factors by which long hair stands off the axis: it falls from where the head is widest."""
-    degrees = np.abs(np.degrees(head_sheet().angles))
-    share = np.clip((degrees - 91) / 24, 0, 1).astype(np.float32)[:, None] * inside
-    share[:, : FACE_ROWS // 2] = 0
     radius = np.sqrt(x * x + z * z) + np.float32(1e-3)
-    return np.asarray(1 + (np.maximum(np.float32(92.0) / radius, 1) - 1) * share)
+    return np.asarray(1 + (np.maximum(np.float32(92.0) / radius, 1) - 1) * (_behind() * inside))
+
+
+@cache
+def _behind() -> Floats:
+    """`[C, R]`: 1 on the lower back of the head, where long hair hangs, 0 in front and above."""
+    degrees = np.abs(np.degrees(head_sheet().angles))
+    share = np.clip((degrees - 91) / 24, 0, 1).astype(np.float32)[:, None].repeat(ROWS, 1)
+    share[:, : FACE_ROWS // 2] = 0
+    return share
 
 
 @cache
@@ -123,25 +139,46 @@ def _knit(detail: int) -> Texture:
     return np.asarray(cv2.merge([np.clip(ribs, 0, 255).astype(np.uint8)] * 3))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Layer:
+    """One person's hair as it is laid over any painting of the head."""
+
+    top: Texture
+    """`[C · D, R · D, 3]`: the hair, times its weight."""
+    below: Texture
+    """255 less the hair's weight."""
+    strays: list[NDArray[np.int32]]
+    """Single hairs across the hairline."""
+    stray_colour: list[float]
+
+
 def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
     """Lay the hair over the painted skin."""
-    rng = np.random.default_rng([hair.seed, 1])
+    layer = _layer(hair, detail)
+    cv2.add(cv2.multiply(texture, layer.below, scale=1 / 255), layer.top, dst=texture)
+    cv2.polylines(texture, layer.strays, False, layer.stray_colour, 1, cv2.LINE_AA, 4)
+
+
+@lru_cache(maxsize=8)
+def _layer(hair: Hair, detail: int) -> _Layer:
     tile = _knit(detail) if hair.knitted else _strands(detail)[hair.seed % _NUM_STRANDS]
     edge = np.stack([np.arange(COLUMNS), hair.last_row], 1)
     outline = to_texture(np.concatenate([[[-1, -2]], [[-1, hair.last_row[0]]], edge, [[COLUMNS, -2]]]), detail)
-    mask = np.zeros(texture.shape[:2], np.uint8)
+    mask = np.zeros(tile.shape[:2], np.uint8)
     cv2.fillPoly(mask, [outline], (255,), cv2.LINE_8, 4)
-    coloured = tinted(tile, hair.colour / np.float32(128))
-    lay_over(texture, coloured, mask)
-    if not hair.knitted:
-        _soften(texture, hair, detail, rng)
+    weight = soft_weight(mask)
+    return _Layer(
+        top=cv2.multiply(tinted(tile, hair.colour / np.float32(128)), weight, scale=1 / 255),
+        below=cv2.bitwise_not(weight),
+        strays=[] if hair.knitted else _strays(hair, detail),
+        stray_colour=mix(hair.colour, (0, 0, 0), 0.12).tolist(),
+    )
 
 
-def _soften(texture: Texture, hair: Hair, detail: int, rng: np.random.Generator) -> None:
-    """Single hairs across the hairline."""
+def _strays(hair: Hair, detail: int) -> list[NDArray[np.int32]]:
+    rng = np.random.default_rng([hair.seed, 1])
     column = rng.uniform(4, COLUMNS - 5, 44)
     edge = np.interp(column, np.arange(COLUMNS), hair.last_row)
     reach, lean = rng.uniform(0.2, 0.9, 44), rng.uniform(-0.6, 0.6, 44)
     start, end = np.stack([column, edge - 1.2], 1), np.stack([column + lean, edge + reach], 1)
-    lines = to_texture(np.stack([start, end], 1).reshape(-1, 2), detail).reshape(-1, 2, 2)
-    cv2.polylines(texture, list(lines), False, mix(hair.colour, (0, 0, 0), 0.12).tolist(), 1, cv2.LINE_AA, 4)
+    return list(to_texture(np.stack([start, end], 1).reshape(-1, 2), detail).reshape(-1, 2, 2))

@@ -162,22 +162,25 @@ def draw_moment(rng: np.random.Generator, *, hard: bool) -> Moment:
         weights=weights,
         lids=(blink * wide, wink * wide),
         brow_raise=(float(brows[0]), float(brows[1])),
-        gaze=(float(np.clip(rng.normal(0, 1.8), -4, 4)), float(np.clip(rng.normal(0, 0.7), -1.5, 1.5))),
+        gaze=(min(max(rng.normal(0, 1.8), -4.0), 4.0), min(max(rng.normal(0, 0.7), -1.5), 1.5)),
         yaw_deg=_yaw(rng, hard),
-        pitch_deg=float(np.clip(rng.normal(2, 10 if hard else 6), -24, 26)),
-        roll_deg=float(np.clip(rng.normal(0, 15 if hard else 7), -35, 35)),
+        pitch_deg=min(max(rng.normal(2, 10 if hard else 6), -24.0), 26.0),
+        roll_deg=min(max(rng.normal(0, 15 if hard else 7), -35.0), 35.0),
     )
 
 
 def _yaw(rng: np.random.Generator, hard: bool) -> float:
     if hard and rng.random() < 0.6:
-        return float(rng.choice([-1, 1]) * rng.uniform(35, 68))
-    return float(np.clip(rng.normal(0, 16), -35, 35))
+        return float((-1, 1)[rng.integers(2)] * rng.uniform(35, 68))
+    return min(max(rng.normal(0, 16), -35.0), 35.0)
+
+
+_EXPRESSIONS = ("neutral", "smile", "laugh", "talk", "surprise", "anger", "pout", "squint")
 
 
 def _expression(rng: np.random.Generator) -> tuple[str, Floats]:
     """Name and weights of the modes jaw_drop, smile, frown, pout, mouth_skew."""
-    name = str(rng.choice(["neutral", "smile", "laugh", "talk", "surprise", "anger", "pout", "squint"]))
+    name = _EXPRESSIONS[rng.integers(len(_EXPRESSIONS))]
     jaw, smile, frown, pout = 0.0, rng.normal(0, 0.15), 0.0, 0.0
     if name == "smile":
         smile, jaw = rng.uniform(0.5, 1.2), max(0.0, rng.uniform(-4, 4))

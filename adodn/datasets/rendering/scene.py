@@ -100,11 +100,11 @@ def draw(
     places = head_sheet().locate(mean_landmarks)
     places[:17] = jaw_places()
     points = bilinear(skin, places[:, 0], places[:, 1]).T
-    camera = _aim(points, moment, rng, size_px)
-    landmarks, heights = camera.outline(points), camera.project(points.T)[1]
+    camera, landmarks, heights = _aim(points, moment, rng, size_px)
     worn = wear(occluder, rng)
-    shell, image, raster, covered = _picture(person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px)
-    _, shell_heights = camera.project(shell)
+    shell_heights, image, raster, covered = _picture(
+        person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px
+    )
     visible = seen(raster, shell_heights, landmarks, heights)
     stage = Stage(
         image=image,
@@ -143,21 +143,33 @@ def _attributes(person: Person, moment: Moment, occluder: str, hard: bool) -> di
 
 def _deformed(person: Person, moment: Moment) -> Floats:
     """Vertices `[3, C, R]` of this person's head with this expression."""
-    sheet = head_sheet()
-    weights = np.concatenate([person.traits, moment.weights]).astype(np.float32)
-    shift = weights @ sheet.modes.reshape(len(weights), -1)
+    neutral, weights = _neutral(person), moment.weights
+    expressions = head_sheet().modes[-len(weights) :]
+    return neutral + (weights @ expressions.reshape(len(weights), -1)).reshape(neutral.shape)
+
+
+@lru_cache(maxsize=8)
+def _neutral(person: Person) -> Floats:
+    """Vertices `[3, C, R]` of this person's head at rest."""
+    sheet, weights = head_sheet(), person.traits
+    shift = weights @ sheet.modes[: len(weights)].reshape(len(weights), -1)
     return np.asarray(sheet.vertices + shift.reshape(sheet.vertices.shape))
 
 
-def _aim(points: Reals, moment: Moment, rng: np.random.Generator, size_px: int) -> Camera:
-    """A camera whose picture holds the landmarks in about the middle, at about half its side."""
+def _aim(points: Reals, moment: Moment, rng: np.random.Generator, size_px: int) -> tuple[Camera, Reals, Reals]:
+    """A camera whose picture holds the landmarks in about the middle, at about half its side.
+
+    Also what it sees of the landmarks `points` `[68, 3]`: their pixels `[68, 2]` and heights towards it `[68]`.
+    """
     turn = rotation(*np.radians([moment.yaw_deg, moment.pitch_deg, moment.roll_deg]))
     rough = Camera(rotation=turn, distance=float(rng.uniform(550, 1800)), scale=1.0, offset=np.zeros(2))
-    seen_points = rough.outline(points)
-    low, high = seen_points.min(0), seen_points.max(0)
+    pixels, heights = rough.project(points.T)
+    low, high = pixels.min(1), pixels.max(1)
     scale = float(rng.uniform(0.5, 0.62) * size_px / (high - low).max())
     middle = (size_px - 1) / 2 + rng.uniform(-0.04, 0.04, 2) * size_px
-    return Camera(rotation=turn, distance=rough.distance, scale=scale, offset=middle - scale * (low + high) / 2)
+    offset = middle - scale * (low + high) / 2
+    camera = Camera(rotation=turn, distance=rough.distance, scale=scale, offset=offset)
+    return camera, np.asarray(scale * pixels.T + offset), np.asarray(heights)
 
 
 def _picture(
@@ -171,7 +183,7 @@ def _picture(
     rng: np.random.Generator,
     size_px: int,
 ) -> tuple[Floats, Image, Raster, Image]:
-    """Vertices of skin and hair, the picture without held things, what each pixel shows, and what is covered."""
+    """Heights of skin and hair, the picture without held things, what each pixel shows, and what is covered."""
     fine = detail(size_px)
     texture = paint_face(person, moment, mean_landmarks, fine, rng)
     shell, hair = skin, hairs.grow(person)
@@ -180,7 +192,7 @@ def _picture(
         hairs.paint_hair(texture, hair, fine)
     cloth = np.zeros(texture.shape[:2], np.uint8)
     outside = shell if worn is None else worn.put_on(shell, texture, cloth, fine)
-    pixels, _ = camera.project(outside)
+    pixels, heights = camera.project(outside)
     raster = rasterise(pixels, camera.standpoint, size_px)
     lit = apply_shade(texture, *shade(outside, camera.rotation, light))
     image = draw_backdrop(rng, size_px)
@@ -188,15 +200,21 @@ def _picture(
     shows_ears = hair is None or not hair.is_long
     if shows_ears:
         draw_ears(image, camera, skin, person, light, near=False)
-    x, y = (
-        (raster.row + np.float32(0.5)) * fine - np.float32(0.5),
-        (raster.column + np.float32(0.5)) * fine - np.float32(0.5),
-    )
-    lay_over(image, cv2.remap(lit, x, y, cv2.INTER_LINEAR), raster.covered)
+    window = raster.window
+    x, y = (_in_texture(plane[window], fine) for plane in (raster.row, raster.column))
+    lay_over(image[window], cv2.remap(lit, x, y, cv2.INTER_LINEAR), raster.covered[window])
     if shows_ears:
         draw_ears(image, camera, skin, person, light, near=True)
-    covered = cv2.remap(cloth, x, y, cv2.INTER_NEAREST) if worn is not None else np.zeros((size_px, size_px), np.uint8)
-    return shell, image, raster, covered
+    covered = np.zeros((size_px, size_px), np.uint8)
+    if worn is not None:
+        covered[window] = cv2.remap(cloth, x, y, cv2.INTER_NEAREST)
+        heights = camera.project(shell)[1]
+    return np.asarray(heights), image, raster, covered
+
+
+def _in_texture(places: Floats, fine: int) -> Floats:
+    """Rows or columns of the sheet → those of its texture."""
+    return (places + np.float32(0.5)) * fine - np.float32(0.5)
 
 
 def _under(covered: Image, landmarks: Reals) -> NDArray[np.bool_]:

@@ -68,9 +68,9 @@ def bilinear(table: NDArray[np.floating], first: Reals, second: Reals) -> Reals:
     i, j = first.astype(np.intp), second.astype(np.intp)
     a, b = first - i, second - j
     flat, at = table.reshape(planes, count * width), i * width + j
-    near = np.take(flat, at, axis=1) * (1 - b) + np.take(flat, at + 1, axis=1) * b
-    far = np.take(flat, at + width, axis=1) * (1 - b) + np.take(flat, at + width + 1, axis=1) * b
-    return np.asarray(near * (1 - a) + far * a, dtype=np.float64)
+    corners = flat.take([at, at + 1, at + width, at + width + 1], 1)
+    shares = np.stack([(1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b])
+    return np.asarray((corners * shares).sum(1), dtype=np.float64)
 
 
 def mouth_room(x: Reals) -> Reals:
