@@ -158,7 +158,7 @@ def _outcome(result: Any, run_name: str, tracking_run_id: str) -> Outcome:
         run_name=run_name,
         checkpoint_uri=f"s3://{best.path}",
         val_nme=metrics[VAL_METRIC],
-        epochs=max(int(m["epoch"]) for _, m in result.best_checkpoints),
+        epochs=int(result.metrics["epoch"]),
         tracking_run_id=tracking_run_id,
     )
 
