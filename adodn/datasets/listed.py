@@ -1,4 +1,4 @@
-"""What WFLW and MTFL have in common: faces that a text list names, a line each. It knows neither's columns.
+"""Datasets whose faces a list names: WFLW, MTFL, users' own. It knows no list's columns.
 
 class MyDataset(ListedDataset):
     def __init__(self, root): super().__init__(root.resolve(), faces, problems)
@@ -27,6 +27,8 @@ class ListedFace:
     """`[L, 2]`, pixels of the image, from 0."""
     box: Box
     attributes: dict[str, str | float | bool]
+    visible: NDArray[np.bool_] | None = None
+    """`[L]`; None where the list does not say, and all landmarks count as visible."""
 
 
 class ListedDataset:
@@ -53,7 +55,7 @@ class ListedDataset:
         return self._refs
 
     def read(self, ref: SampleRef) -> FaceSample:
-        """Read one face; all its landmarks count as visible, because the lists do not say.
+        """Read one face.
 
         Raises:
             AnnotationError: If its image cannot be read, or the face is not in the index.
@@ -65,7 +67,7 @@ class ListedDataset:
             ref=ref,
             image=read_file(inside(face.image, self.root), MAX_IMAGE_BYTES),
             landmarks=face.landmarks.copy(),
-            visible=np.ones(len(face.landmarks), dtype=np.bool_),
+            visible=np.ones(len(face.landmarks), dtype=np.bool_) if face.visible is None else face.visible.copy(),
             box=face.box,
             attributes=dict(face.attributes),
         )
