@@ -56,7 +56,7 @@ _FIVE = _protocol(
     "5",  # MTFL; its documents say left eye for the one at the left of the image
     flip=(1, 0, 2, 4, 3),
     normalisers={"pupils": ((0,), (1,))},
-    parts={"right_eye_centre": (0,), "left_eye_centre": (1,), "nose_tip": (2,), "mouth": (3, 4)},
+    parts={"right_pupil": (0,), "left_pupil": (1,), "nose_tip": (2,), "mouth": (3, 4)},
     named={"mouth_corner": (3, 4)},
 )
 
@@ -72,7 +72,7 @@ _AFLW_NAMES: _Named = {
     "brow_centre": (1, 4),
     "brow_inner_end": (2, 3),
     "eye_outer_corner": (6, 11),
-    "eye_centre": (7, 10),
+    "pupil": (7, 10),
     "eye_inner_corner": (8, 9),
 }
 _AFLW_NORMALISERS: dict[str, tuple[Points, Points]] = {"outer_eye_corners": ((6,), (11,)), "pupils": ((7,), (10,))}
