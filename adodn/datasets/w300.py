@@ -13,43 +13,41 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from adodn import protocols
+from adodn.datasets.files import MAX_IMAGE_BYTES, inside, read_file
 from adodn.datasets.pts import MAX_BYTES, parse_pts
 from adodn.errors import AnnotationError, DataError
 from adodn.samples import FaceSample, SampleRef
 
-MAX_IMAGE_BYTES = 64_000_000
-
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
+    """A folder of 300W, with images and `.pts` files in it."""
+
     folder: str
+    """Path below the root."""
+    name: str
+    """Subset that its test faces always count for."""
     split: str
     official: int
-
-    @property
-    def name(self) -> str:
-        return self.folder.split("/")[0]
+    """Faces that the whole part has."""
 
     @property
     def prefix(self) -> str:
+        """What its keys begin with."""
         return self.folder.replace("/", "_")
 
 
-_AFW = _Part("afw", "train", 337)
-_HELEN_TRAIN, _HELEN_TEST = _Part("helen/trainset", "train", 2000), _Part("helen/testset", "test", 330)
-_LFPW_TRAIN, _LFPW_TEST = _Part("lfpw/trainset", "train", 811), _Part("lfpw/testset", "test", 224)
-_IBUG = _Part("ibug", "test", 135)
-_PARTS = (_AFW, _HELEN_TRAIN, _LFPW_TRAIN, _HELEN_TEST, _LFPW_TEST, _IBUG)
-_SUBSETS = {
-    "common": (_HELEN_TEST, _LFPW_TEST),
-    "challenging": (_IBUG,),
-    "full": (_HELEN_TEST, _LFPW_TEST, _IBUG),
-}
-_TREE = ", ".join(part.folder for part in _PARTS)
+_AFW = Part("afw", "afw", "train", 337)
+_HELEN_TRAIN = Part("helen/trainset", "helen", "train", 2000)
+_HELEN_TEST = Part("helen/testset", "helen", "test", 330)
+_LFPW_TRAIN = Part("lfpw/trainset", "lfpw", "train", 811)
+_LFPW_TEST = Part("lfpw/testset", "lfpw", "test", 224)
+_IBUG = Part("ibug", "ibug", "test", 135)
 _SOURCE = "https://ibug.doc.ic.ac.uk/resources/300-W/"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _PLAIN = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -60,7 +58,7 @@ _FACE_OF_PHOTO = re.compile(r"^(.+?) *_[0-9]{1,2}$")
 
 @dataclass(frozen=True, slots=True)
 class _Face:
-    part: _Part
+    part: Part
     annotation: Path
     image: Path
 
@@ -77,19 +75,28 @@ class W300Dataset:
     """
 
     name = "300w"
+    parts: ClassVar[tuple[Part, ...]] = (_AFW, _HELEN_TRAIN, _LFPW_TRAIN, _HELEN_TEST, _LFPW_TEST, _IBUG)
+    """In the order of the index."""
+    subsets: ClassVar[dict[str, tuple[Part, ...]]] = {
+        "common": (_HELEN_TEST, _LFPW_TEST),
+        "challenging": (_IBUG,),
+        "full": (_HELEN_TEST, _LFPW_TEST, _IBUG),
+    }
+    """Name → parts that must be whole for it."""
 
     def __init__(self, root: Path) -> None:
         self.protocol = protocols.get("68")
         self.root = root.resolve()
+        tree = ", ".join(part.folder for part in self.parts)
         if not self.root.is_dir():
-            raise DataError(f"{root}: no such folder; 300W needs {_TREE} in it, see {_SOURCE}")
-        self._counts: dict[_Part, int] = {}
+            raise DataError(f"{root}: no such folder; {self.name} needs {tree} in it, see {_SOURCE}")
+        self._counts: dict[Part, int] = {}
         self._unannotated = 0
         self._faces: dict[str, _Face] = {}
-        for part in _PARTS:
+        for part in self.parts:
             self._add(part)
         if not self._faces:
-            raise DataError(f"{root}: holds no .pts file where 300W has them; it needs {_TREE}, see {_SOURCE}")
+            raise DataError(f"{root}: holds no .pts file where {self.name} has them; it needs {tree}, see {_SOURCE}")
         self.problems: Sequence[str] = self._problems()
         self._refs = tuple(self._ref(locator, face.part) for locator, face in self._faces.items())
 
@@ -106,12 +113,12 @@ class W300Dataset:
         face = self._faces.get(ref.locator)
         if face is None:
             raise AnnotationError(f"{ref.locator!r} is not a face of {self.root}; take it from index()")
-        data = _read(face.annotation, MAX_BYTES)
+        data = read_file(face.annotation, MAX_BYTES)
         landmarks = parse_pts(data, num_landmarks=self.protocol.num_landmarks, where=str(face.annotation))
         (x0, y0), (x1, y1) = landmarks.min(axis=0).tolist(), landmarks.max(axis=0).tolist()
         return FaceSample(
             ref=ref,
-            image=_read(face.image, MAX_IMAGE_BYTES),
+            image=read_file(face.image, MAX_IMAGE_BYTES),
             landmarks=landmarks,
             visible=np.ones(len(landmarks), dtype=np.bool_),
             box=(x0, y0, x1, y1),
@@ -124,7 +131,7 @@ class W300Dataset:
     def __len__(self) -> int:
         return len(self._refs)
 
-    def _add(self, part: _Part) -> None:
+    def _add(self, part: Part) -> None:
         folder = self.root / part.folder
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         images = _by_stem(path for path in files if path.suffix.lower() in _IMAGE_SUFFIXES)
@@ -133,7 +140,7 @@ class W300Dataset:
             beside = images.pop(path.stem, [])
             if len(beside) != 1:
                 raise AnnotationError(f"{path}: needs one image of the same name beside it, found {len(beside)}")
-            face = _Face(part, self._inside(path), self._inside(beside[0]))
+            face = _Face(part, inside(path, self.root), inside(beside[0], self.root))
             self._faces[f"{part.folder}/{path.name}"] = face
         self._counts[part] = len(annotations)
         self._unannotated += len(images)
@@ -146,28 +153,20 @@ class W300Dataset:
         ]
         subsets = [
             f"subset {name!r} is not declared, because {' and '.join(part.folder for part in needed)} must be whole"
-            for name, needed in _SUBSETS.items()
+            for name, needed in self.subsets.items()
             if not self._whole(needed)
         ]
         images = [f"{self._unannotated} images have no .pts file and are left out"] if self._unannotated else []
         return (*parts, *subsets, *images)
 
-    def _inside(self, path: Path) -> Path:
-        real = path.resolve()
-        if not real.is_relative_to(self.root):
-            raise AnnotationError(
-                f"{path}: leads out of {self.root}, to {str(real)!r}; copy the file instead of linking it"
-            )
-        return real
-
-    def _whole(self, parts: tuple[_Part, ...]) -> bool:
+    def _whole(self, parts: tuple[Part, ...]) -> bool:
         return all(self._counts[part] == part.official for part in parts)
 
-    def _ref(self, locator: str, part: _Part) -> SampleRef:
+    def _ref(self, locator: str, part: Part) -> SampleRef:
         stem = Path(locator).stem
         photo = _FACE_OF_PHOTO.match(stem)
         own = (part.name,) if part.split == "test" else ()
-        whole = tuple(name for name, parts in _SUBSETS.items() if part in parts and self._whole(parts))
+        whole = tuple(name for name, parts in self.subsets.items() if part in parts and self._whole(parts))
         return SampleRef(
             key=safe_key(part.prefix, stem),
             locator=locator,
@@ -194,14 +193,3 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
     for path in paths:
         stems.setdefault(path.stem, []).append(path)
     return stems
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > limit:
-        raise AnnotationError(f"{path}: has more than {limit} bytes, which no file of 300W has")
-    return data
