@@ -6,8 +6,9 @@ shard_dataset(dataset="300w", root=Path("300w"))      # answers the manifest's a
 import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import cv2
@@ -36,6 +37,8 @@ from adodn.data.store import S3Store
 from adodn.errors import ConfigError, StorageError
 from adodn.samples import Dataset, SampleRef
 
+DatasetName = StrEnum("DatasetName", sorted((name, name) for name in datasets.names()))  # type: ignore[misc]
+_300W, RENDERED = DatasetName("300w"), DatasetName("synthetic")
 SHEET_SIDE = 4
 TILE_PX = 112
 
@@ -48,9 +51,9 @@ class _Target:
 
 @flow(name="shard-dataset", task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]  # TaskRunner is invariant
 def shard_dataset(
-    dataset: Literal["300w", "synthetic"] = "300w",
+    dataset: DatasetName = _300W,
     root: Path | None = None,
-    options: dict[str, int] | None = None,
+    options: dict[str, int | str] | None = None,
     max_px: Annotated[int, Field(ge=32, le=2048)] = 384,
     margin: Annotated[float, Field(ge=1, le=8)] = 2.0,
     destination: str | None = None,
@@ -60,7 +63,7 @@ def shard_dataset(
     Args:
         dataset: Which raw dataset.
         root: The local folder that holds it; none for a rendered one.
-        options: Numbers that the dataset takes, e.g. `{"num_train": 500}`.
+        options: What the dataset takes, e.g. `{"num_train": 500}` or `{"protocol": "98"}`.
         max_px: Largest side of stored images.
         margin: Side of the stored square over that of the face box.
         destination: Folder of datasets within the bucket of the settings; by default `s3://BUCKET/datasets`.

@@ -8,7 +8,7 @@ import json
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow
@@ -28,7 +28,7 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from flows.jobs import run_job, stop_jobs
-from flows.shard import shard_dataset
+from flows.shard import RENDERED, DatasetName, shard_dataset
 
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
 DEFAULT_RECIPE = RecipeName("adodn_rendered")
@@ -38,9 +38,9 @@ _EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
 @flow(name="train-adodn", on_cancellation=[stop_jobs])
 def train_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
-    dataset: Literal["300w", "synthetic"] = "synthetic",
+    dataset: DatasetName = RENDERED,
     root: Path | None = None,
-    options: dict[str, int] | None = None,
+    options: dict[str, int | str] | None = None,
     dataset_uri: str | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
@@ -54,7 +54,7 @@ def train_adodn(
         recipe: Which experiment.
         dataset: Raw dataset to shard first; shards that are there are used as they are.
         root: The local folder that holds it; none for a rendered one.
-        options: Numbers that the dataset takes, e.g. `{"num_train": 500}`.
+        options: What the dataset takes, e.g. `{"num_train": 500}`.
         dataset_uri: A dataset that is sharded already, instead of the three above.
         epochs: Instead of the recipe's.
         workers: Processes that train together; they never change the result.

@@ -27,11 +27,13 @@ def shard(
     max_px: Annotated[int, typer.Option(min=32, help="Largest side of stored images.")] = 384,
     margin: Annotated[float, typer.Option(min=1, help="Side of the stored square over that of the face box.")] = 2.0,
     option: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER for the dataset, e.g. num_train=500.")] = None,
+    protocol: Annotated[str, typer.Option(help="Of your own data: coco, pts or table; e.g. 68 or 98.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a raw dataset to S3 as WebDataset shards."""
     config = settings.get()
-    raw = datasets.open(dataset, root, **_numbers(option or []))
+    options: dict[str, int | str] = {**_numbers(option or []), **({"protocol": protocol} if protocol else {})}
+    raw = datasets.open(dataset, root, **options)
     policy = ImagePolicy(max_px=max_px, margin=margin)
     with _bars() as bars:
         uri, manifest = shard_dataset(

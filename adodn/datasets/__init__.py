@@ -2,6 +2,7 @@
 
     for sample in datasets.open("300w", Path("300w")): ...
     datasets.open("synthetic", None, seed=1, num_train=1000)
+    datasets.open("coco", Path("own"), protocol="98")
 
 Sharded datasets are read by `adodn.data`, not here.
 """
@@ -10,10 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from adodn import protocols
+from adodn.datasets.aflw import AflwDataset
+from adodn.datasets.coco import CocoDataset
+from adodn.datasets.cofw import CofwDataset
+from adodn.datasets.cofw68 import Cofw68Dataset
+from adodn.datasets.mtfl import MTFLDataset
+from adodn.datasets.pts_folder import PtsFolderDataset
 from adodn.datasets.synthetic import SyntheticDataset
+from adodn.datasets.table import TableDataset
 from adodn.datasets.w300 import W300Dataset
+from adodn.datasets.w300_private import W300PrivateDataset
+from adodn.datasets.w300vw import W300VWDataset
+from adodn.datasets.wflw import WFLWDataset
 from adodn.errors import ConfigError
+from adodn.protocols import LandmarkProtocol
 from adodn.samples import Dataset
+
+_Opener = Callable[[Path | None, dict[str, Any]], Dataset]
 
 
 def open(name: str, root: Path | str | None = None, **options: Any) -> Dataset:
@@ -38,12 +53,27 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_DATASETS))
 
 
-def _w300(root: Path | None, options: dict[str, Any]) -> Dataset:
-    if options:
-        raise ConfigError(f"dataset '300w' takes no options, got {sorted(options)}")
-    if root is None:
-        raise ConfigError("dataset '300w' is read from a folder; give its root")
-    return W300Dataset(root)
+def _from_folder(name: str, kind: Callable[..., Dataset], *takes: str) -> _Opener:
+    """How to open a dataset that is read from a folder; `takes` are the options it has."""
+
+    def opened(root: Path | None, options: dict[str, Any]) -> Dataset:
+        unknown = sorted(set(options) - set(takes))
+        if unknown:
+            raise ConfigError(f"dataset {name!r} takes {', '.join(takes) or 'no options'}, got {unknown}")
+        if root is None:
+            raise ConfigError(f"dataset {name!r} is read from a folder; give its root")
+        return kind(root, **options)
+
+    return opened
+
+
+def _own(name: str, kind: Callable[[Path, LandmarkProtocol], Dataset]) -> _Opener:
+    """How to open users' own faces, whose protocol they name."""
+
+    def with_protocol(root: Path, protocol: str = "68") -> Dataset:
+        return kind(root, protocols.get(protocol))
+
+    return _from_folder(name, with_protocol, "protocol")
 
 
 def _synthetic(root: Path | None, options: dict[str, Any]) -> Dataset:
@@ -55,4 +85,19 @@ def _synthetic(root: Path | None, options: dict[str, Any]) -> Dataset:
         raise ConfigError(f"dataset 'synthetic': {error}") from None
 
 
-_DATASETS: dict[str, Callable[[Path | None, dict[str, Any]], Dataset]] = {"300w": _w300, "synthetic": _synthetic}
+_PLAIN = (
+    AflwDataset,
+    Cofw68Dataset,
+    CofwDataset,
+    MTFLDataset,
+    W300Dataset,
+    W300PrivateDataset,
+    WFLWDataset,
+)
+_OWN = (CocoDataset, PtsFolderDataset, TableDataset)
+_DATASETS: dict[str, _Opener] = {
+    **{kind.name: _from_folder(kind.name, kind) for kind in _PLAIN},
+    **{kind.name: _own(kind.name, kind) for kind in _OWN},
+    "300vw": _from_folder("300vw", W300VWDataset, "every_nth"),
+    "synthetic": _synthetic,
+}

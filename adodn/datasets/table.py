@@ -4,7 +4,7 @@
     own/images/...      or wherever `image` leads, inside `own`
 
 Columns: `image`; `x0`, `y0`, `x1`, `y1`, … of the landmarks, in pixels, (0, 0) being the centre of the top-left one;
-and, where there is something to say, `visible0`, `visible1`, … (0 or 1), `box_x0`, `box_y0`, `box_x1`, `box_y1`, `split`
+and, where there is something to say, `visible0`, `visible1`, … (0 or 1), `box_x0` … `box_y1`, `split`
 (train, val or test), `subset` (names parted by `;`), `group` (faces that no split may part, e.g. the person). Whatever
 else a table has is kept as attributes.
 """

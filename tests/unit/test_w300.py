@@ -135,7 +135,7 @@ def test_a_missing_tree_says_what_is_expected(tmp_path: Path) -> None:
 
 def test_unknown_names_and_options_are_refused(tmp_path: Path) -> None:
     """What `open` does not know it refuses, with what it knows."""
-    with pytest.raises(ConfigError, match="unknown dataset '300W'; available: 300w, synthetic"):
+    with pytest.raises(ConfigError, match="unknown dataset '300W'; available: 300vw, 300w, 300w-private, aflw"):
         datasets.open("300W", tmp_path)
     with pytest.raises(ConfigError, match="takes no options, got \\['size'\\]"):
         datasets.open("300w", tmp_path, size=1)
