@@ -103,7 +103,7 @@ class ProtocolMap:
             return (gathered * torch.from_numpy(weight).to(gathered)[..., None]).sum(-2)
         if not np.issubdtype(landmarks.dtype, np.floating):
             raise ValueError(f"map {self.name}: landmarks must be floating, got {landmarks.dtype}")
-        return (landmarks[..., index, :] * weight.astype(landmarks.dtype)[..., None]).sum(-2)
+        return np.asarray((landmarks[..., index, :] * weight.astype(landmarks.dtype)[..., None]).sum(-2))
 
     def visible(self, visible: Array) -> Array:
         """Which target points are visible: those all of whose source points are.
@@ -124,7 +124,7 @@ class ProtocolMap:
         index, _ = self._table()
         if isinstance(visible, torch.Tensor):
             return visible[..., torch.from_numpy(index).to(visible.device)].all(-1)
-        return visible[..., index].all(-1)
+        return np.asarray(visible[..., index].all(-1))
 
     def _table(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Source points and weights `[M, K]`; short rows are filled with their first point at weight 0."""

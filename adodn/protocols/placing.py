@@ -83,5 +83,5 @@ def _hundred_six(points: Reals) -> Reals:
 
 def _twenty_one(points: Reals) -> Reals:
     nineteen = get_map("68", "19").apply(points)
-    right_lobe, left_lobe = points[2] + 0.1 * (points[2] - points[14]), points[14] + 0.1 * (points[14] - points[2])
+    right_lobe, left_lobe = points[2] + 0.07 * (points[2] - points[14]), points[14] + 0.07 * (points[14] - points[2])
     return np.concatenate([nineteen[:12], right_lobe[None], nineteen[12:15], left_lobe[None], nineteen[15:]])

@@ -111,7 +111,7 @@ def test_the_drawn_face_keeps_its_shape(known: ProtocolMap) -> None:
     off = np.linalg.norm(mapped - place(known.target.name, DRAWN), axis=1) / (DRAWN[45, 0] - DRAWN[36, 0])
 
     assert off.mean() < 0.02
-    assert off.max() < 0.08  # the wings of the nose, for which 68 has no point
+    assert off.max() < (0.08 if known.source.name == "106" else 0.045)  # 106 alone has the wings of the nose
 
 
 @every_map
