@@ -140,8 +140,8 @@ class TrainConfig:
     early_stop_patience: Count = 50
     """Epochs without gain before training ends."""
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """`bf16` runs convolutions under autocast; losses and the low-rank module stay in fp32. `fp64` is for proofs: in
-    fp32, training magnifies the rounding of another order of summation to per cents within tens of steps."""
+    """`bf16` runs convolutions under autocast; losses and the low-rank module stay in fp32. `fp64` is for proofs:
+    in fp32, training magnifies the rounding of another order of summation to a per cent within tens of steps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

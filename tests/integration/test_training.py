@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 FACES = {"num_train": 64, "num_val": 16, "num_common": 8, "num_challenging": 8, "size_px": 80}
 EPOCHS = 3
 DOUBLE = ("--set", "train.precision=fp64")
-"""In fp32, training magnifies the rounding of another order of summation to per cents within these few steps."""
+"""In fp32, training magnifies the rounding of another order of summation to a per cent within these few steps."""
 
 
 @pytest.fixture(scope="module")
