@@ -30,9 +30,9 @@ from infra.stack import StackInfo
 
 pytestmark = pytest.mark.integration
 
-FACES = {"num_train": 64, "num_val": 16, "num_common": 8, "num_challenging": 8, "size_px": 80}
-EPOCHS = 3
-DOUBLE = ("--set", "train.precision=fp64")
+FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
+EPOCHS = 2
+DOUBLE = ("--set", "train.precision=fp64", "--set", f"train.epochs={EPOCHS}")
 """In fp32, training magnifies the rounding of another order of summation to a per cent within these few steps."""
 
 
