@@ -5,7 +5,6 @@ write_exclusions(Path("excluded.csv"), exclusions)
 """
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def write_exclusions(path: Path, exclusions: Mapping[str, str]) -> None:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(_HEADER)
             writer.writerows(sorted(exclusions.items()))
-        os.replace(part, path)
+        part.replace(path)
     except OSError as cause:
         part.unlink(missing_ok=True)
         raise ConfigError(f"exclusion list {str(path)!r} cannot be written: {cause.strerror}") from cause
