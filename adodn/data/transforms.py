@@ -75,7 +75,8 @@ def sample_draws(seed: int, epoch: int, indices: NDArray[np.int64]) -> Reals:
     start = _mixed(_mixed(np.array([seed], np.uint64)) + np.uint64(epoch))
     streams = _mixed(start + indices.astype(np.uint64))
     words = _mixed(streams[:, None] + _GOLDEN * np.arange(1, NUM_DRAWS + 1, dtype=np.uint64))
-    return (words >> np.uint64(11)) * 2.0**-53
+    draws: Reals = (words >> np.uint64(11)) * np.float64(2.0**-53)
+    return draws
 
 
 def _mixed(words: Words) -> Words:

@@ -6,13 +6,14 @@ import bench_planning; bench_planning.run()
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
+
+import psutil
 
 from adodn import protocols, recipes
 from adodn.data.faces import FaceReader
@@ -48,7 +49,7 @@ def _measured_apart(shards: int) -> list[float]:
 
 def _measure(path: Path) -> tuple[float, float, float, float]:
     """Seconds to open and to plan the first batch, microseconds for each further one, and MB of memory taken."""
-    before, began = _peak_mb(), time.perf_counter()
+    before, began = _memory_mb(), time.perf_counter()
     manifest = Manifest.from_json(path.read_bytes(), str(path))
     faces = FaceReader(manifest, base_uri="s3://b/d", split="train", protocol=protocols.get("68"), **_nowhere())
     opened = time.perf_counter()
@@ -60,7 +61,7 @@ def _measure(path: Path) -> tuple[float, float, float, float]:
     for step in range(1, steps):
         batches[step].share(0, 2)
     ended = time.perf_counter()
-    return opened - began, planned - opened, 1e6 * (ended - planned) / (steps - 1), _peak_mb() - before
+    return opened - began, planned - opened, 1e6 * (ended - planned) / (steps - 1), _memory_mb() - before
 
 
 def _manifest(shards: int) -> Manifest:
@@ -75,8 +76,8 @@ def _nowhere() -> dict[str, Any]:
     return {"source": None, "cache": None}
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _memory_mb() -> float:
+    return psutil.Process().memory_info().rss / 1e6
 
 
 if __name__ == "__main__":
