@@ -44,7 +44,8 @@ def train(
     config = recipes.get(recipe).with_fields(parse_changes(change or []))
     if weights:
         config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
-    config = config.on_dataset(read_manifest(store, dataset).digest)
+    manifest = read_manifest(store, dataset)
+    config = config.on_dataset(manifest.digest, manifest.landmark_protocol)
     name = run_name or config.run_name
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))

@@ -69,10 +69,10 @@ class FaceReader:
         if not self._entries:
             having = ", ".join(sorted(name for name, shards in manifest.splits.items() if shards)) or "none"
             raise ConfigError(f"split {split!r} of {manifest.dataset}/{manifest.version} has no faces; it has {having}")
-        if manifest.protocol != protocol.name:
+        if manifest.landmark_protocol != protocol:
             raise ConfigError(
                 f"dataset {manifest.dataset}/{manifest.version} has protocol {manifest.protocol!r}, asked for "
-                f"{protocol.name!r}; choose a recipe for its protocol"
+                f"{protocol.name!r} or another definition of it; choose a model of its protocol"
             )
         self.shard_faces = [entry.samples for entry in self._entries]
         self._ends = np.cumsum(self.shard_faces)
