@@ -84,6 +84,14 @@ def test_edges_on_pixels():
     np.testing.assert_allclose(raster.row[inside], (Y[inside] - 4) / 6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("across", "down"), [(-20, 0), (20, 0), (0, -20), (0, 20), (-20, 20), (90, 0), (0, -90)])
+def test_what_hangs_over_the_side_is_cut_off(across, down):
+    """Of a plate beyond the picture, only what lies in the picture is drawn, in its own place."""
+    pixels = grid(5, 5, 5, 33) + np.array([across, down], np.float32)[:, None, None]
+    inside = (X >= 5 + across) & (X <= 33 + across) & (Y >= 5 + down) & (Y <= 33 + down)
+    np.testing.assert_array_equal(rasterise(pixels, flat(pixels), SIZE).height, np.where(inside, 0, -np.inf))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.floats(-3.1, 3.1), st.floats(-2, 2), st.floats(-2, 2))
 def test_no_holes_and_exact_planes(seed, turn, across, down):
