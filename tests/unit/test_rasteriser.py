@@ -88,7 +88,8 @@ def test_edges_on_pixels():
 def test_what_hangs_over_the_side_is_cut_off(across, down):
     """Of a plate beyond the picture, only what lies in the picture is drawn, in its own place."""
     pixels = grid(5, 5, 5, 33) + np.array([across, down], np.float32)[:, None, None]
-    inside = (X >= 5 + across) & (X <= 33 + across) & (Y >= 5 + down) & (Y <= 33 + down)
+    x, y = X - across, Y - down
+    inside = (x >= 5) & (x <= 33) & (y >= 5) & (y <= 33)
     np.testing.assert_array_equal(rasterise(pixels, flat(pixels), SIZE).height, np.where(inside, 0, -np.inf))
 
 
@@ -112,7 +113,19 @@ def test_seen_compares_depths():
     raster = rasterise(pixels, flat(pixels, 50.0), SIZE)
     landmarks = np.array([[20, 20], [20, 20], [20, 20], [10.4, 20], [11.4, 20], [3, 3], [-50, 90], [20, 20]])
     heights = np.array([44.0, 42, 60, 0, 0, 0, 0, 50])
-    np.testing.assert_array_equal(seen(raster, landmarks, heights), [True, False, True, True, False, True, True, True])
+    nothing = np.zeros((SIZE, SIZE), np.uint8)
+    expected = [True, False, True, True, False, True, True, True]
+    np.testing.assert_array_equal(seen(raster, nothing, landmarks, heights), expected)
+
+
+def test_seen_heeds_occluders():
+    """An occluder hides the landmarks whose own pixel it covers, and none outside the picture."""
+    pixels = grid(3, 3, 10, 30)
+    covered = np.zeros((SIZE, SIZE), np.uint8)
+    covered[:, 15:] = covered[0] = 255
+    landmarks = np.array([[14.4, 20], [14.6, 20], [39.4, 20], [39.6, 20], [20, -0.6], [20, -0.4], [3, 3]])
+    visible = seen(rasterise(pixels, flat(pixels), SIZE), covered, landmarks, np.full(7, 9.0))
+    np.testing.assert_array_equal(visible, [True, False, False, True, True, False, True])
 
 
 def test_light_on_a_plate():
@@ -171,7 +184,7 @@ def test_bilinear(first, second):
 
 _WILD = """
 import numpy as np
-from adodn.datasets.rendering.rasteriser import rasterise
+from adodn.datasets.rendering.rasteriser import rasterise, seen
 from adodn.datasets.rendering.scene import render
 from adodn.datasets.rendering.surface import draw_surface
 rng = np.random.default_rng(0)
@@ -186,6 +199,9 @@ for _ in range(300):
     image = np.zeros((40, 40, 3), np.uint8)
     draw_surface(image, raster, np.ones((15, 12, 3), np.uint8), np.ones((5, 4, 4), np.float32))
     drawn += image.any()
+    far = rng.choice([-1e6, 1e6, 39.4, 39.6], (9, 2))
+    places = np.where(rng.random((9, 2)) < 0.5, rng.uniform(-9, 49, (9, 2)), far)
+    seen(raster, image[..., 0].copy(), places, np.zeros(9))
 assert drawn > 100
 for size in (64, 96):
     render(0, "challenging", 4, size)

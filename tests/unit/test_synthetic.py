@@ -175,7 +175,7 @@ def test_pixels_show_the_landmarks(yaw, pitch, roll):
     pixels, heights = view.project(head_sheet().vertices)
     raster = rasterise(pixels, heights, 160)
     landmarks = view.outline(points)
-    visible = seen(raster, landmarks, view.project(points.T)[1])
+    visible = seen(raster, np.zeros((160, 160), np.uint8), landmarks, view.project(points.T)[1])
     maps = np.stack([raster.column, raster.row])
     shown = bilinear(maps, landmarks[:, 1], landmarks[:, 0])
     back = bilinear(pixels, shown[0], shown[1]).T

@@ -7,6 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from adodn.datasets.rendering.compiled import compiled
+
 Reals: TypeAlias = NDArray[np.float64]
 
 HEAD_CENTRE = np.array([0.0, 30.0, -70.0])
@@ -27,17 +29,38 @@ class Camera:
 
     def project(self, points: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Pixels `[2, ...]` and height towards the camera `[...]` (millimetres) of points `[3, ...]` of the head."""
-        kind = points.dtype
-        shift = self.rotation @ HEAD_CENTRE
-        turned = self.rotation.astype(kind) @ points.reshape(3, -1) - shift.astype(kind)[:, None]
-        height = turned[2]
-        zoom = self.scale * self.distance / (self.distance - height)
-        pixels = turned[:2] * zoom + self.offset.astype(kind)[:, None]
-        return pixels.reshape(2, *points.shape[1:]), height.reshape(points.shape[1:])
+        flat = np.ascontiguousarray(points.reshape(3, -1))
+        pixels, heights = np.empty_like(flat[:2]), np.empty_like(flat[2])
+        _project(
+            flat, self.rotation, self.rotation @ HEAD_CENTRE, self.distance, self.scale, self.offset, pixels, heights
+        )
+        return pixels.reshape(2, *points.shape[1:]), heights.reshape(points.shape[1:])
 
     def outline(self, points: Reals) -> Reals:
         """Pixels `[N, 2]` of points `[N, 3]` of the head."""
         return np.asarray(self.project(points.T)[0].T)
+
+
+@compiled
+def _project(
+    points: NDArray[np.floating],
+    rotation: Reals,
+    centre: Reals,
+    distance: float,
+    scale: float,
+    offset: Reals,
+    pixels: NDArray[np.floating],
+    heights: NDArray[np.floating],
+) -> None:
+    """Fill `pixels` `[2, N]` and `heights` `[N]`; `centre` is the head's, turned."""
+    for n in range(len(heights)):
+        x, y, z = points[0, n], points[1, n], points[2, n]
+        height = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z - centre[2]
+        zoom = scale * distance / (distance - height)
+        for axis in range(2):
+            across = rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z - centre[axis]
+            pixels[axis, n] = across * zoom + offset[axis]
+        heights[n] = height
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Reals:

@@ -1,6 +1,5 @@
 """Light on the head and what the camera makes of the picture: shading, exposure, white balance, blur and noise."""
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
@@ -63,13 +62,13 @@ def shade(vertices: Floats, rotation: Reals, light: Light) -> Floats:
     halfway = light.direction + np.array([0, 0, 1], np.float32)
     ways = np.stack([light.direction, halfway / np.sqrt((halfway**2).sum()), _DOWN]) @ rotation.astype(np.float32)
     shading = np.empty((*vertices.shape[1:], 4), np.float32)
-    _shade(vertices, _hollows(), ways, light.ambient, light.lamp, light.gloss, shading)
+    _shade(vertices, _hollows(), ways, light.ambient, light.lamp, np.float32(light.gloss), shading)
     return shading
 
 
 @compiled
 def _shade(
-    vertices: Floats, reach: Floats, ways: Floats, ambient: Floats, lamp: Floats, gloss: float, shading: Floats
+    vertices: Floats, reach: Floats, ways: Floats, ambient: Floats, lamp: Floats, gloss: np.float32, shading: Floats
 ) -> None:
     """Fill `shading`; `ways` `[3, 3]` are the directions to the lamp, between lamp and camera, and down."""
     columns, rows = reach.shape
@@ -77,10 +76,11 @@ def _shade(
         for j in range(rows):
             x, y, z = _normal(vertices, i, j)
             facing = ways[0, 0] * x + ways[0, 1] * y + ways[0, 2] * z
-            shine = max(ways[1, 0] * x + ways[1, 1] * y + ways[1, 2] * z, 0.0)
+            shine = max(ways[1, 0] * x + ways[1, 1] * y + ways[1, 2] * z, np.float32(0))
             down = ways[2, 0] * x + ways[2, 1] * y + ways[2, 2] * z
-            around = (0.86 - 0.14 * down) * reach[i, j]
-            direct = min(max((facing + 0.25) / 1.25, 0.0), 1.0) * (0.5 + 0.5 * reach[i, j])
+            around = (np.float32(0.86) - np.float32(0.14) * down) * reach[i, j]
+            soft = (facing + np.float32(0.25)) * np.float32(0.8)
+            direct = min(max(soft, np.float32(0)), np.float32(1)) * (np.float32(0.5) + np.float32(0.5) * reach[i, j])
             for channel in range(3):
                 shading[i, j, channel] = ambient[channel] * around + lamp[channel] * direct
             for _ in range(4):
@@ -89,7 +89,7 @@ def _shade(
 
 
 @compiled
-def _normal(vertices: Floats, i: int, j: int) -> tuple[float, float, float]:
+def _normal(vertices: Floats, i: int, j: int) -> tuple[np.float32, np.float32, np.float32]:
     """Unit normal of the sheet at a vertex, outwards; 0 where the sheet has no area."""
     before, after = max(i - 1, 0), min(i + 1, vertices.shape[1] - 1)
     above, below = max(j - 1, 0), min(j + 1, vertices.shape[2] - 1)
@@ -100,7 +100,7 @@ def _normal(vertices: Floats, i: int, j: int) -> tuple[float, float, float]:
     by = vertices[1, i, below] - vertices[1, i, above]
     bz = vertices[2, i, below] - vertices[2, i, above]
     x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    scale = 1 / math.sqrt(x * x + y * y + z * z + 1e-9)
+    scale = np.float32(1) / np.sqrt(x * x + y * y + z * z + np.float32(1e-9))
     return x * scale, y * scale, z * scale
 
 

@@ -7,7 +7,6 @@ raster.column[y, x], raster.row[y, x]  # the place on the sheet that the centre 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +17,6 @@ Reals: TypeAlias = NDArray[np.float64]
 
 _HIDDEN_MM = 7.0
 """A landmark this much behind the surface that covers it counts as hidden; less is the mesh's own coarseness."""
-_SQUARE = np.ones((3, 3), np.uint8)
-"""A landmark shows if it does at any of the nine pixels around it, for the outline of a face runs between pixels."""
 _ON_EDGE = 1e-9
 """An edge belongs to the triangles on both its sides, so that rounding leaves no gap between them."""
 
@@ -98,14 +95,33 @@ def _draw_sheet(pixels: Floats, heights: Floats, height: Floats, column: Floats,
             _draw_triangle(pixels, heights, (i + 1, j + 1), -1, height, column, row)
 
 
-def seen(raster: Raster, landmarks: Reals, heights: Reals) -> NDArray[np.bool_]:
-    """`[N]`: True where no surface lies well in front of a landmark.
+def seen(raster: Raster, covered: NDArray[np.uint8], landmarks: Reals, heights: Reals) -> NDArray[np.bool_]:
+    """`[N]`: True where neither an occluder nor a surface that is well in front hides a landmark.
+
+    One of the nine pixels around it without such a surface is enough, since outlines run between pixels.
 
     Args:
         raster: What each pixel shows.
+        covered: `[S, S]`, above 0 where an occluder is.
         landmarks: `[N, 2]`, pixels.
         heights: `[N]`, of the landmarks towards the camera.
     """
-    farthest = cv2.erode(raster.height, _SQUARE)
-    x, y = np.rint(landmarks).astype(np.intp).clip(0, len(raster.height) - 1).T
-    return np.asarray(farthest[y, x] <= heights + _HIDDEN_MM)
+    visible = np.empty(len(landmarks), np.bool_)
+    _see(raster.height, covered, np.rint(landmarks).astype(np.intp), heights + _HIDDEN_MM, visible)
+    return visible
+
+
+@compiled
+def _see(
+    height: Floats, covered: NDArray[np.uint8], places: NDArray[np.intp], limits: Reals, visible: NDArray[np.bool_]
+) -> None:
+    """Fill `visible`; `places` `[N, 2]` are (x, y) of pixels and may lie outside the picture, which covers nothing."""
+    last = len(height) - 1
+    for n in range(len(places)):
+        x, y = places[n]
+        farthest = np.inf
+        for line in range(y - 1, y + 2):
+            for place in range(x - 1, x + 2):
+                farthest = min(farthest, height[min(max(line, 0), last), min(max(place, 0), last)])
+        inside = 0 <= x <= last and 0 <= y <= last
+        visible[n] = farthest <= limits[n] and not (inside and covered[y, x] > 0)

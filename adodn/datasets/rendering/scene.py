@@ -105,7 +105,6 @@ def draw(
     camera, landmarks, heights = _aim(points, moment, rng, size_px)
     worn = wear(occluder, rng)
     image, raster, covered = _picture(person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px)
-    visible = seen(raster, landmarks, heights)
     stage = Stage(
         image=image,
         covered=covered,
@@ -117,11 +116,10 @@ def draw(
         yaw_deg=moment.yaw_deg,
     )
     draw_occluder(stage, occluder, rng)
-    visible &= ~_under(covered, landmarks)
     return RenderedFace(
         image=expose(image, rng, hard=hard),
         landmarks=landmarks,
-        visible=visible,
+        visible=seen(raster, covered, landmarks, heights),
         occluder_mask=covered > 0,
         attributes=_attributes(person, moment, occluder, hard),
     )
@@ -208,11 +206,3 @@ def _worn_part(raster: Raster, cloth: Image, fine: int) -> Image:
     """`[S, S]`: 255 where a pixel shows `cloth` `[C · fine, R · fine]`; outside the head is outside the cloth."""
     x, y = ((places + np.float32(0.5)) * fine - np.float32(0.5) for places in (raster.row, raster.column))
     return np.asarray(cv2.remap(cloth, x, y, cv2.INTER_NEAREST))
-
-
-def _under(covered: Image, landmarks: Reals) -> NDArray[np.bool_]:
-    """`[68]`: True where the pixel of a landmark is covered; a landmark outside the picture is not."""
-    x, y = np.rint(landmarks).astype(np.int64).T
-    size = covered.shape[0]
-    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    return np.asarray(inside & (covered[np.clip(y, 0, size - 1), np.clip(x, 0, size - 1)] > 0))
