@@ -14,7 +14,8 @@ from adodn import datasets
 from adodn.data import images
 from adodn.data.crop import stored_face
 from adodn.data.manifest import FaceRecord, ImagePolicy
-from adodn.data.plan import plan, split_train
+from adodn.data.plan import plan
+from adodn.data.splitting import split_train
 from adodn.data.shards import build_shard
 from adodn.data.tarballs import build_tar
 from adodn.errors import AnnotationError, ConfigError
@@ -140,7 +141,7 @@ def test_plan_counts_subsets_of_test() -> None:
 @pytest.mark.parametrize("options", [{"samples_per_shard": 0}, {"val_fraction": 1.0}, {"val_fraction": -0.1}])
 def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
     """A plan needs a shard size of at least 1 and a fraction below 1."""
-    with pytest.raises(ConfigError, match="samples_per_shard is at least 1"):
+    with pytest.raises(ConfigError, match="samples_per_shard and threads are at least 1"):
         plan(rendered(), POLICY, **options)  # type: ignore[arg-type]
 
 
