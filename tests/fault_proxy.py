@@ -17,8 +17,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Self
+from typing import BinaryIO, NoReturn, Self
 from urllib.parse import urlsplit
+
+
+class _EndedError(Exception):
+    """A fault closes the connection."""
 
 
 @dataclass
@@ -50,10 +54,14 @@ class Exchange:
         lines = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{name}: {value}" for name, value in kept), "", ""]
         return "\r\n".join(lines).encode(), content
 
-    def reset(self) -> None:
-        """Break the connection so that the client sees a reset, not an end."""
+    def end(self) -> NoReturn:
+        """Close the connection in order."""
+        raise _EndedError
+
+    def reset(self) -> NoReturn:
+        """Close the connection so that the client sees a reset, not an end."""
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.client.close()
+        raise _EndedError
 
 
 _HOP_BY_HOP = {"transfer-encoding", "connection", "keep-alive"}
@@ -127,7 +135,7 @@ def cut_answer(share: float = 0.5) -> Fault:
     def fault(exchange: Exchange) -> None:
         head, body = exchange.forward()
         exchange.client.sendall(head + body[: int(len(body) * share)])
-        exchange.client.close()
+        exchange.end()
 
     return fault
 
@@ -139,7 +147,7 @@ def wrong_length(change: int) -> Fault:
         head, body = exchange.forward()
         claimed = b"Content-Length: %d" % (len(body) + change)
         exchange.client.sendall(re.sub(rb"(?i)content-length: \d+", claimed, head) + body)
-        exchange.client.close()
+        exchange.end()
 
     return fault
 
@@ -243,10 +251,8 @@ class FaultProxy:
             with client, client.makefile("rb") as lines:
                 while (exchange := _read(client, lines, (str(url.hostname), int(url.port or 80)))) is not None:
                     self._fault(exchange)(exchange)
-                    if client.fileno() < 0:
-                        return
-        except OSError:
-            pass  # the client has gone, as a client of a spoiled answer may
+        except (_EndedError, OSError):
+            pass  # OSError: the client has gone, as a client of a spoiled answer may
 
     def _fault(self, exchange: Exchange) -> Fault:
         method, target, _ = exchange.head.split(b"\r\n", 1)[0].decode().split(" ")

@@ -61,7 +61,7 @@ def examine(sample: FaceSample, policy: ImagePolicy) -> Storing:
         raise AnnotationError(f"{where}: landmarks and box must be finite numbers")
     header = images.inspect(sample.image, where)
     x0, y0, x1, y1 = _place(sample, policy, header.width, header.height)
-    is_sound = header.is_jpeg and images.is_sound_jpeg(sample.image)
+    is_sound = images.is_sound_jpeg(sample.image, header)
     if is_sound and header.plain_jpeg and max(header.width, header.height) <= SLACK * policy.max_px:
         return Storing(True, len(sample.image))
     if not is_sound:

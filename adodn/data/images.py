@@ -40,6 +40,8 @@ class ImageHeader:
     width: int
     height: int
     is_jpeg: bool
+    simple_jpeg: bool
+    """Of the usual make: what an image needs to be checked in the quick way."""
     plain_jpeg: bool
     """Baseline JPEG without an EXIF rotation: every reader sees the same pixels in it, fast."""
 
@@ -64,7 +66,9 @@ def inspect(data: bytes, where: str) -> ImageHeader:
     if image.mode not in _COLOURS[kind] or (kind == "PNG" and data[_PNG_BIT_DEPTH] > 8):
         raise AnnotationError(f"{where}: images are 8-bit RGB or grey, got {kind} {image.mode!r}; convert it first")
     plain = image.format == "JPEG" and not image.info.get("progressive") and _orientation(image) in (None, 1)
-    return ImageHeader(width=image.width, height=image.height, is_jpeg=kind == "JPEG", plain_jpeg=plain)
+    return ImageHeader(
+        width=image.width, height=image.height, is_jpeg=kind == "JPEG", simple_jpeg=False, plain_jpeg=plain
+    )
 
 
 def decode(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -88,14 +92,18 @@ def decode(data: bytes, where: str) -> NDArray[np.uint8]:
         raise AnnotationError(f"{where}: the image is damaged: {error}") from None
 
 
-def is_sound_jpeg(data: bytes) -> bool:
-    """Whether the JPEG decodes without a single warning, so that its bytes can be handed on as they are.
+def is_sound_jpeg(data: bytes, header: ImageHeader) -> bool:
+    """Whether a JPEG decodes without a single warning, so that its bytes can be handed on as they are.
 
     Warnings come from the entropy-coded data, which is read to its end whatever is made of it; so a simple JPEG is
     decoded to an eighth of its size in grey, in half the time.
+
+    Args:
+        data: The encoded file.
+        header: What `inspect` says of it.
     """
-    if _simple_header(data) is None:
-        return _decode_strictly(data) is not None
+    if not header.simple_jpeg:
+        return header.is_jpeg and _decode_strictly(data) is not None
     try:
         simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError:
@@ -148,7 +156,7 @@ def _simple_frame(body: bytes) -> ImageHeader | None:
     whole = len(layers) == 3 * body[5] if len(body) > 6 else False
     if not whole or body[0] != 8 or not width * height or sampling not in _SAMPLINGS:
         return None
-    return ImageHeader(width=width, height=height, is_jpeg=True, plain_jpeg=True)
+    return ImageHeader(width=width, height=height, is_jpeg=True, simple_jpeg=True, plain_jpeg=True)
 
 
 def _is_simple(marker: int, body: bytes) -> bool:

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from adodn.errors import AnnotationError, ConfigError
 
-_FORM = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,6})?)(?P<percent>%?)")
+_FORM = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<percent>%?)")
 _NAMED = 3
 
 
