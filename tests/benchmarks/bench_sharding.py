@@ -31,7 +31,7 @@ _FACES_PER_SHARD = 256
 def run(faces: int = 1024, repeats: int = 3) -> list[Row]:
     """The measurement `sharding`, on JPEGs whose bytes are handed on as they are.
 
-    Planning reads and decodes every face, building reads it again: all of that is in the figure.
+    Planning reads and checks every face, building reads it again: all of that is in the figure.
     """
     with TemporaryDirectory() as folder, TemporaryDirectory() as home, s3_server(Path(home)) as store:
         dataset = FaceFolder(Path(folder), faces=faces)
