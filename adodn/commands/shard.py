@@ -1,6 +1,7 @@
 """`adodn shard`: a raw dataset to shards on S3, with a progress bar and without Prefect."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from adodn import datasets, settings
+from adodn.data.exclusions import read_exclusions
 from adodn.data.manifest import ImagePolicy, Manifest
-from adodn.data.shards import shard_dataset
+from adodn.data.plan import plan
+from adodn.data.preview import Preview, preview
+from adodn.data.quarantine import BadBudget
+from adodn.data.shards import publish
 from adodn.data.store import S3Store
+
+_NAMED = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -28,21 +35,31 @@ def shard(
     margin: Annotated[float, typer.Option(min=1, help="Side of the stored square over that of the face box.")] = 2.0,
     option: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER for the dataset, e.g. num_train=500.")] = None,
     protocol: Annotated[str, typer.Option(help="Of your own data: coco, pts or table; e.g. 68 or 98.")] = "",
+    exclude: Annotated[
+        Path | None, typer.Option(help="CSV of faces to leave out, key and reason, as `adodn validate` writes it.")
+    ] = None,
+    max_bad: Annotated[
+        str, typer.Option(help="How many faces that cannot be stored may be left out: a number, or like 0.5%.")
+    ] = "0",
+    threads: Annotated[int, typer.Option(min=1, help="Faces read, and shards made, at a time.")] = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a raw dataset to S3 as WebDataset shards."""
-    config = settings.get()
+    config, store = settings.get(), S3Store.from_settings(settings.get())
     options: dict[str, int | str] = {**_numbers(option or []), **({"protocol": protocol} if protocol else {})}
+    excluded, budget = read_exclusions(exclude) if exclude else {}, BadBudget.parse(max_bad)
     raw = datasets.open(dataset, root, **options)
     policy = ImagePolicy(max_px=max_px, margin=margin)
     with _bars() as bars:
-        uri, manifest = shard_dataset(
-            raw, S3Store.from_settings(config), config.datasets_uri, policy, progress=_Reporter(bars)
-        )
-    if as_json:
-        typer.echo(json.dumps({"manifest": uri, "digest": manifest.digest, **asdict(manifest)}, sort_keys=True))
+        shown = _Reporter(bars)
+        shard_plan = plan(raw, policy, exclude=excluded, max_bad=budget, threads=threads, progress=shown)
+        if not dry_run:
+            uri, manifest = publish(raw, store, config.datasets_uri, shard_plan, threads=threads, progress=shown)
+    if dry_run:
+        _show_preview(preview(store, config.datasets_uri, shard_plan), as_json)
     else:
-        _show(uri, manifest)
+        _show(uri, manifest, as_json)
 
 
 class _Reporter:
@@ -73,12 +90,50 @@ def _numbers(options: list[str]) -> dict[str, int]:
     return numbers
 
 
-def _show(uri: str, manifest: Manifest) -> None:
+def _show(uri: str, manifest: Manifest, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"manifest": uri, "digest": manifest.digest, **asdict(manifest)}, sort_keys=True))
+        return
     table = Table("split", "faces", "shards", "MB")
     for split, shards in manifest.splits.items():
         megabytes = sum(entry.bytes for entry in shards) / 1e6
         table.add_row(split, str(manifest.num_samples(split)), str(len(shards)), f"{megabytes:.1f}")
     Console().print(table)
-    # Plain lines, which no terminal width breaks: they are copied into the next command.
-    for line in (*manifest.problems, uri):
+    _echo([*manifest.problems, *_left_out(manifest.excluded, manifest.quarantined), uri])
+
+
+def _show_preview(shown: Preview, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"dry_run": True, **asdict(shown)}, sort_keys=True))
+        return
+    table = Table("split", "faces", "shards", "MB, about", "in the store")
+    for split, part in shown.splits.items():
+        there = "unknown" if shown.store_problem else str(len(part.in_store))
+        table.add_row(split, str(part.faces), str(part.shards), f"{part.megabytes:.1f}", there)
+    Console().print(table)
+    state = "is published already" if shown.published else "is not published"
+    _echo(
+        [
+            shown.split_rule,
+            *(f"subset {name}: {faces} faces" for name, faces in shown.subsets.items()),
+            *shown.problems,
+            *_left_out(shown.excluded, shown.quarantined),
+            f"the store could not be asked: {shown.store_problem}" if shown.store_problem else f"this version {state}",
+            f"nothing was written; without --dry-run: {shown.manifest}",
+        ]
+    )
+
+
+def _left_out(excluded: Mapping[str, str], quarantined: Mapping[str, str]) -> list[str]:
+    """How many faces are left out, and of those that nobody asked for which, and why."""
+    lines = [f"{len(excluded)} faces left out as asked"] if excluded else []
+    if quarantined:
+        lines.append(f"{len(quarantined)} faces cannot be stored and were left out; the manifest names them all:")
+        lines += [f"  {key}: {reason}" for key, reason in list(quarantined.items())[:_NAMED]]
+    return lines
+
+
+def _echo(lines: Iterable[str]) -> None:
+    """Plain lines, which no terminal width breaks: they are copied into the next command."""
+    for line in lines:
         typer.echo(line)
