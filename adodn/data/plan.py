@@ -95,7 +95,7 @@ def plan(
 ) -> ShardPlan:
     """Plan the shards of a dataset; equal input gives an equal plan on every machine, with any number of threads.
 
-    Train faces are shuffled by a hash of their keys, so that every shard is a mixture; val and test keep their order.
+    Train faces are shuffled by a hash of their groups, so that every shard is a mixture; val and test keep their order.
     Every image is decoded, so that bad faces are known before a shard is cut. A subset of which faces are left out goes
     on under a name that says so, because its figures are not the published ones.
 
