@@ -32,8 +32,16 @@ class ImageHeader:
 
     width: int
     height: int
-    plain_jpeg: bool
-    """Baseline JPEG without an EXIF rotation: every reader sees the same pixels in it, fast."""
+    kind: str
+    """`JPEG`, `PNG`, or `MPO`: a JPEG with further pictures behind the first."""
+    progressive: bool
+    orientation: int
+    """Of EXIF: 1 is upright, also where nothing is said; 0 where it cannot be read."""
+
+    @property
+    def plain_jpeg(self) -> bool:
+        """Baseline JPEG without an EXIF rotation: every reader sees the same pixels in it, fast."""
+        return self.kind == "JPEG" and not self.progressive and self.orientation == 1
 
 
 def inspect(data: bytes, where: str) -> ImageHeader:
@@ -52,8 +60,13 @@ def inspect(data: bytes, where: str) -> ImageHeader:
         raise AnnotationError(f"{where}: an image has at most {MAX_PIXELS} pixels, got {image.width} x {image.height}")
     if image.mode not in _COLOURS[kind] or (kind == "PNG" and data[_PNG_BIT_DEPTH] > 8):
         raise AnnotationError(f"{where}: images are 8-bit RGB or grey, got {kind} {image.mode!r}; convert it first")
-    plain = image.format == "JPEG" and not image.info.get("progressive") and _orientation(image) in (None, 1)
-    return ImageHeader(width=image.width, height=image.height, plain_jpeg=plain)
+    return ImageHeader(
+        width=image.width,
+        height=image.height,
+        kind=str(image.format),
+        progressive=bool(image.info.get("progressive")),
+        orientation=_orientation(image),
+    )
 
 
 def decode(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -109,9 +122,9 @@ def _open(data: bytes, where: str) -> Image.Image:
         raise AnnotationError(f"{where}: neither a JPEG nor a PNG image, begins with {data[:8]!r}") from None
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
     try:
-        value: int | None = image.getexif().get(_EXIF_ORIENTATION)
+        value = image.getexif().get(_EXIF_ORIENTATION)
     except (OSError, ValueError, SyntaxError, KeyError, TypeError):
         return 0
-    return value
+    return 1 if value is None else value if isinstance(value, int) else 0

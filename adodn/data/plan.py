@@ -133,6 +133,24 @@ def split_train(refs: Sequence[SampleRef], val_fraction: float) -> tuple[list[Sa
     return moved, rule
 
 
+def check_ref(ref: SampleRef, times: int, dataset: str) -> None:
+    """Check the key and split of a face.
+
+    Args:
+        ref: The face.
+        times: How many faces of the dataset have its key.
+        dataset: Its name, for messages.
+
+    Raises:
+        DataError: If the key is not legal and unique, or there is no such split.
+    """
+    if not _KEY.fullmatch(ref.key) or times > 1 or ref.split not in _SPLITS:
+        raise DataError(
+            f"dataset {dataset!r}, {ref.locator}: a key is unique and of at most 95 letters, digits, '_' and '-', a "
+            f"split one of {_SPLITS}; got {ref.key!r} ({times} times) in {ref.split!r}"
+        )
+
+
 def sample_digest(sample: FaceSample) -> str:
     """sha256 over all of a face: image bytes, annotation, and what the index says of it."""
     ref = sample.ref
@@ -147,11 +165,7 @@ def _checked(dataset: Dataset) -> Sequence[SampleRef]:
         raise DataError(f"dataset {dataset.name!r} has no faces")
     times = Counter(ref.key for ref in refs)
     for ref in refs:
-        if not _KEY.fullmatch(ref.key) or times[ref.key] > 1 or ref.split not in _SPLITS:
-            raise DataError(
-                f"dataset {dataset.name!r}, {ref.locator}: a key is unique and of at most 95 letters, digits, '_' and "
-                f"'-', a split one of {_SPLITS}; got {ref.key!r} ({times[ref.key]} times) in {ref.split!r}"
-            )
+        check_ref(ref, times[ref.key], dataset.name)
     return refs
 
 
