@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -19,6 +19,14 @@ from adodn.data.preview import Preview, preview
 from adodn.data.quarantine import BadBudget
 from adodn.data.shards import publish
 from adodn.data.store import S3Store
+from adodn.samples import Dataset
+
+DatasetName: TypeAlias = Annotated[str, typer.Argument(help=f"One of: {', '.join(datasets.names())}.")]
+Root: TypeAlias = Annotated[Path | None, typer.Argument(help="Folder of the raw dataset; none for a rendered one.")]
+Options: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--option", help="NAME=NUMBER for the dataset, e.g. num_train=500.")
+]
+ProtocolName: TypeAlias = Annotated[str, typer.Option(help="Of your own data: coco, pts or table; e.g. 68 or 98.")]
 
 _NAMED = 10
 
@@ -29,12 +37,12 @@ def register(app: typer.Typer) -> None:
 
 
 def shard(
-    dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(datasets.names())}.")],
-    root: Annotated[Path | None, typer.Argument(help="Folder of the raw dataset; none for a rendered one.")] = None,
+    dataset: DatasetName,
+    root: Root = None,
     max_px: Annotated[int, typer.Option(min=32, help="Largest side of stored images.")] = 384,
     margin: Annotated[float, typer.Option(min=1, help="Side of the stored square over that of the face box.")] = 2.0,
-    option: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER for the dataset, e.g. num_train=500.")] = None,
-    protocol: Annotated[str, typer.Option(help="Of your own data: coco, pts or table; e.g. 68 or 98.")] = "",
+    option: Options = None,
+    protocol: ProtocolName = "",
     exclude: Annotated[
         Path | None, typer.Option(help="CSV of faces to leave out, key and reason, as `adodn validate` writes it.")
     ] = None,
@@ -47,12 +55,11 @@ def shard(
 ) -> None:
     """Write a raw dataset to S3 as WebDataset shards."""
     config, store = settings.get(), S3Store.from_settings(settings.get())
-    options: dict[str, int | str] = {**_numbers(option or []), **({"protocol": protocol} if protocol else {})}
     excluded, budget = read_exclusions(exclude) if exclude else {}, BadBudget.parse(max_bad)
-    raw = datasets.open(dataset, root, **options)
+    raw = open_raw(dataset, root, option, protocol)
     policy = ImagePolicy(max_px=max_px, margin=margin)
-    with _bars() as bars:
-        shown = _Reporter(bars)
+    with progress_bars() as bars:
+        shown = Reporter(bars)
         shard_plan = plan(raw, policy, exclude=excluded, max_bad=budget, threads=threads, progress=shown)
         if not dry_run:
             uri, manifest = publish(raw, store, config.datasets_uri, shard_plan, threads=threads, progress=shown)
@@ -62,20 +69,33 @@ def shard(
         _show(uri, manifest, as_json)
 
 
-class _Reporter:
-    """One bar for each stage."""
+def open_raw(dataset: str, root: Path | None, option: list[str] | None, protocol: str) -> Dataset:
+    """The raw dataset that the arguments name.
+
+    Raises:
+        BadParameter: If an option is not NAME=NUMBER.
+        AdodnError: If the dataset cannot be opened.
+    """
+    options: dict[str, int | str] = {**_numbers(option or []), **({"protocol": protocol} if protocol else {})}
+    return datasets.open(dataset, root, **options)
+
+
+class Reporter:
+    """Progress as one bar for each stage."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of a stage; make it first, if need be."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done)
 
 
-def _bars() -> Progress:
+def progress_bars() -> Progress:
+    """Bars on stderr, so that stdout is what the command answers."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
 

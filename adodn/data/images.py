@@ -39,11 +39,23 @@ class ImageHeader:
 
     width: int
     height: int
-    is_jpeg: bool
+    kind: str
+    """`JPEG`, `PNG`, or `MPO`: a JPEG with further pictures behind the first."""
     simple_jpeg: bool
     """Of the usual make: what an image needs to be checked in the quick way."""
-    plain_jpeg: bool
-    """Baseline JPEG without an EXIF rotation: every reader sees the same pixels in it, fast."""
+    progressive: bool
+    orientation: int
+    """Of EXIF: 1 is upright, also where nothing is said; 0 where it cannot be read."""
+
+    @property
+    def plain_jpeg(self) -> bool:
+        """Baseline JPEG without an EXIF rotation: every reader sees the same pixels in it, fast."""
+        return self.kind == "JPEG" and not self.progressive and self.orientation == 1
+
+    @property
+    def is_jpeg(self) -> bool:
+        """Whether it is a JPEG of any make."""
+        return self.kind in ("JPEG", "MPO")
 
 
 def inspect(data: bytes, where: str) -> ImageHeader:
@@ -65,9 +77,13 @@ def inspect(data: bytes, where: str) -> ImageHeader:
         raise AnnotationError(f"{where}: an image has at most {MAX_PIXELS} pixels, got {image.width} x {image.height}")
     if image.mode not in _COLOURS[kind] or (kind == "PNG" and data[_PNG_BIT_DEPTH] > 8):
         raise AnnotationError(f"{where}: images are 8-bit RGB or grey, got {kind} {image.mode!r}; convert it first")
-    plain = image.format == "JPEG" and not image.info.get("progressive") and _orientation(image) in (None, 1)
     return ImageHeader(
-        width=image.width, height=image.height, is_jpeg=kind == "JPEG", simple_jpeg=False, plain_jpeg=plain
+        width=image.width,
+        height=image.height,
+        kind=str(image.format),
+        simple_jpeg=False,
+        progressive=bool(image.info.get("progressive")),
+        orientation=_orientation(image),
     )
 
 
@@ -156,7 +172,7 @@ def _simple_frame(body: bytes) -> ImageHeader | None:
     whole = len(layers) == 3 * body[5] if len(body) > 6 else False
     if not whole or body[0] != 8 or not width * height or sampling not in _SAMPLINGS:
         return None
-    return ImageHeader(width=width, height=height, is_jpeg=True, simple_jpeg=True, plain_jpeg=True)
+    return ImageHeader(width=width, height=height, kind="JPEG", simple_jpeg=True, progressive=False, orientation=1)
 
 
 def _is_simple(marker: int, body: bytes) -> bool:
@@ -176,9 +192,9 @@ def _open(data: bytes, where: str) -> Image.Image:
         raise AnnotationError(f"{where}: neither a JPEG nor a PNG image, begins with {data[:8]!r}") from None
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
     try:
-        value: int | None = image.getexif().get(_EXIF_ORIENTATION)
+        value = image.getexif().get(_EXIF_ORIENTATION)
     except (OSError, ValueError, SyntaxError, KeyError, TypeError):
         return 0
-    return value
+    return 1 if value is None else value if isinstance(value, int) else 0

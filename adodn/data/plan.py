@@ -162,17 +162,31 @@ def _test_subsets(refs: Sequence[SampleRef]) -> dict[str, int]:
     return dict(sorted(Counter(name for ref in refs if ref.split == "test" for name in ref.subsets).items()))
 
 
+def check_ref(ref: SampleRef, times: int, dataset: str) -> None:
+    """Check the key and split of a face.
+
+    Args:
+        ref: The face.
+        times: How many faces of the dataset have its key.
+        dataset: Its name, for messages.
+
+    Raises:
+        DataError: If the key is not legal and unique, or there is no such split.
+    """
+    if not _KEY.fullmatch(ref.key) or times > 1 or ref.split not in _SPLITS:
+        raise DataError(
+            f"dataset {dataset!r}, {ref.locator}: a key is unique and of at most 95 letters, digits, '_' and '-', a "
+            f"split one of {_SPLITS}; got {ref.key!r} ({times} times) in {ref.split!r}"
+        )
+
+
 def _checked(dataset: Dataset) -> Sequence[SampleRef]:
     refs = dataset.index()
     if not refs:
         raise DataError(f"dataset {dataset.name!r} has no faces")
     times = Counter(ref.key for ref in refs)
     for ref in refs:
-        if not _KEY.fullmatch(ref.key) or times[ref.key] > 1 or ref.split not in _SPLITS:
-            raise DataError(
-                f"dataset {dataset.name!r}, {ref.locator}: a key is unique and of at most 95 letters, digits, '_' and "
-                f"'-', a split one of {_SPLITS}; got {ref.key!r} ({times[ref.key]} times) in {ref.split!r}"
-            )
+        check_ref(ref, times[ref.key], dataset.name)
     return refs
 
 
