@@ -119,9 +119,9 @@ def plan(
             f"samples_per_shard and threads are at least 1 and val_fraction in 0 … 1, got {samples_per_shard}, "
             f"{threads} and {val_fraction}"
         )
-    listed = _checked(dataset)
+    listed = dataset.index()
     excluded = _known(exclude or {}, listed, dataset.name)
-    wanted = [ref for ref in listed if ref.key not in excluded]
+    wanted = _checked([ref for ref in listed if ref.key not in excluded], dataset.name)
     good, bad = examine_all(dataset, wanted, policy, threads=threads, progress=progress)
     (max_bad or BadBudget()).require(bad, num_faces=len(wanted), dataset=dataset.name)
     if not good:
@@ -180,13 +180,12 @@ def check_ref(ref: SampleRef, times: int, dataset: str) -> None:
         )
 
 
-def _checked(dataset: Dataset) -> Sequence[SampleRef]:
-    refs = dataset.index()
+def _checked(refs: Sequence[SampleRef], dataset: str) -> Sequence[SampleRef]:
     if not refs:
-        raise DataError(f"dataset {dataset.name!r} has no faces")
+        raise DataError(f"dataset {dataset!r} has no faces")
     times = Counter(ref.key for ref in refs)
     for ref in refs:
-        check_ref(ref, times[ref.key], dataset.name)
+        check_ref(ref, times[ref.key], dataset)
     return refs
 
 

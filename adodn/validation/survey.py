@@ -23,13 +23,14 @@ from adodn.validation.looking import Look, look_at
 from adodn.validation.report import Report
 from adodn.validation.shapes import exchanged_sides, shape_findings
 
+_POLICY = ImagePolicy()
 _AHEAD = 4
 """Faces a thread that may wait, so that images do not pile up."""
 
 
 def validate(
     dataset: Dataset,
-    policy: ImagePolicy = ImagePolicy(),  # noqa: B008  # frozen
+    policy: ImagePolicy = _POLICY,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
