@@ -68,6 +68,22 @@ def test_excluded_faces_are_left_out_and_recorded() -> None:
     assert plan(dataset, POLICY, exclude=dict(reversed(exclude.items()))).version == made.version
 
 
+class TwiceNamed(Spoiled):
+    """The first two faces have one key."""
+
+    def index(self) -> Sequence[SampleRef]:
+        first, second, *rest = self._whole.index()
+        return [first, replace(second, key=first.key), *rest]
+
+
+def test_a_list_can_name_a_key_that_is_no_good() -> None:
+    """Faces that share a key stop sharding, unless that key is excluded, with all its faces."""
+    twice = TwiceNamed().index()[0].key
+    with pytest.raises(DataError, match=rf"'{twice}' \(2 times\)"):
+        plan(TwiceNamed(), POLICY)
+    assert keys(plan(TwiceNamed(), POLICY, exclude={twice: "twice"})) == {ref.key for ref in TwiceNamed().index()[2:]}
+
+
 def test_unknown_exclusions_are_one_error() -> None:
     """Keys that the dataset has not are counted and named, the first few of them."""
     exclude = {f"nobody-{number}": "" for number in range(9)} | {Spoiled().index()[0].key: ""}
