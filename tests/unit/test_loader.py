@@ -2,6 +2,9 @@
 
 import json
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,15 @@ import torch
 
 from adodn import protocols
 from adodn.config import AugmentConfig, DataConfig
+from adodn.data import loader as loader_module
 from adodn.data.loader import ShardLoader
 from adodn.data.manifest import Manifest
+from adodn.data.partition import EpochOrder
 from adodn.errors import CheckpointError, ConfigError, ShardError
 from adodn.samples import Batch
 from tests.shard_folder import (
     PROTOCOL,
+    FolderStore,
     face_members,
     face_record,
     loader_of,
@@ -40,6 +46,14 @@ def manifest(folder: Path) -> Manifest:
 
 def threads_of_loaders() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("adodn-")]
+
+
+def wait_for(found: Callable[[], list[str]], count: int) -> list[str]:
+    """What is found once there are as many, or after five seconds."""
+    deadline = time.monotonic() + 5
+    while len(found()) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found()
 
 
 def with_member(folder: Path, name: str, content: bytes, **changes: object) -> ShardLoader:
@@ -246,6 +260,22 @@ def test_closing_early_leaves_no_thread(folder: Path, manifest: Manifest) -> Non
         break
     assert threads_of_loaders() == []
     assert loader.state_dict()["step"] == 1
+
+
+def test_shards_are_fetched_a_window_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While faces of one window are handed out, the shards of the next are fetched, and none of those after it."""
+    manifest = write_dataset(tmp_path, (4, 4, 4, 4, 4, 4))
+    monkeypatch.setattr(loader_module, "EpochOrder", partial(EpochOrder, window_faces=8))
+    store = FolderStore(tmp_path)
+    batches = iter(loader_of(tmp_path, manifest, source=store, prefetch=0))
+    next(batches)
+    fetched = wait_for(lambda: sorted(set(store.asked)), 4)
+    assert len(fetched) == 4
+    order = EpochOrder([4] * 6, seed=0, epoch=0, train=True, window_faces=8)
+    near = {f"folder://toy/train-{shard:06d}.tar" for window in (0, 1) for shard in order.shards(window)}
+    assert set(fetched) == near
+    assert len(list(batches)) == 5
+    assert len(store.asked) == 6
 
 
 def test_any_number_of_threads_gives_the_same_batches(folder: Path, manifest: Manifest) -> None:
