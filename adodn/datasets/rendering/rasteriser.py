@@ -98,7 +98,7 @@ def _draw_sheet(pixels: Floats, heights: Floats, height: Floats, column: Floats,
 def seen(raster: Raster, covered: NDArray[np.uint8], landmarks: Reals, heights: Reals) -> NDArray[np.bool_]:
     """`[N]`: True where neither an occluder nor a surface that is well in front hides a landmark.
 
-    One of the nine pixels around it without such a surface is enough, since outlines run between pixels.
+    One of the four pixels around it without such a surface is enough, since outlines run between pixels.
 
     Args:
         raster: What each pixel shows.
@@ -107,21 +107,22 @@ def seen(raster: Raster, covered: NDArray[np.uint8], landmarks: Reals, heights: 
         heights: `[N]`, of the landmarks towards the camera.
     """
     visible = np.empty(len(landmarks), np.bool_)
-    _see(raster.height, covered, np.rint(landmarks).astype(np.intp), heights + _HIDDEN_MM, visible)
+    _see(raster.height, covered, landmarks, heights + _HIDDEN_MM, visible)
     return visible
 
 
 @compiled
 def _see(
-    height: Floats, covered: NDArray[np.uint8], places: NDArray[np.intp], limits: Reals, visible: NDArray[np.bool_]
+    height: Floats, covered: NDArray[np.uint8], landmarks: Reals, limits: Reals, visible: NDArray[np.bool_]
 ) -> None:
-    """Fill `visible`; `places` `[N, 2]` are (x, y) of pixels and may lie outside the picture, which covers nothing."""
+    """Fill `visible`; outside the picture no occluder covers anything."""
     last = len(height) - 1
-    for n in range(len(places)):
-        x, y = places[n]
+    for n in range(len(landmarks)):
+        left, top = int(np.floor(landmarks[n, 0])), int(np.floor(landmarks[n, 1]))
         farthest = np.inf
-        for line in range(y - 1, y + 2):
-            for place in range(x - 1, x + 2):
+        for line in range(top, top + 2):
+            for place in range(left, left + 2):
                 farthest = min(farthest, height[min(max(line, 0), last), min(max(place, 0), last)])
+        x, y = int(np.rint(landmarks[n, 0])), int(np.rint(landmarks[n, 1]))
         inside = 0 <= x <= last and 0 <= y <= last
         visible[n] = farthest <= limits[n] and not (inside and covered[y, x] > 0)
