@@ -14,6 +14,9 @@ from adodn.errors import ShardError
 
 _MEMBER = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9_-]*)\.(?P<kind>jpg|json)")
 
+_MAX_BYTES = {"jpg": 100_000_000, "json": 1_000_000}
+"""Far more than any face needs: a JSON of a megabyte is a bomb."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -42,19 +45,29 @@ def index_tar(handle: IO[bytes], *, where: str, num_samples: int) -> list[FaceSp
 
     Raises:
         ShardError: If it is no tar, is cut, holds anything but pairs of `<key>.jpg` and `<key>.json` as regular files,
-            or another number of faces.
+            another number of faces, or a member
+            that is far too large.
     """
     found: dict[str, dict[str, Span]] = {}
     for key, kind, span in _members(handle, where):
         if kind in found.setdefault(key, {}):
             raise ShardError(f"{where}: holds member {f'{key}.{kind}'!r} twice; shard the dataset again")
+        if span.size > _MAX_BYTES[kind]:
+            raise ShardError(
+                f"{where}: member {f'{key}.{kind}'!r} has at most {_MAX_BYTES[kind]} bytes, got {span.size}; "
+                "shard the dataset again"
+            )
         found[key][kind] = span
+        if len(found) > num_samples:  # at once: a tar of a million members is not read to its end
+            raise _wrong_count(where, num_samples, f"{len(found)} or more")
     faces = [_pair(key, spans, where) for key, spans in found.items()]
     if len(faces) != num_samples:
-        raise ShardError(
-            f"{where}: must hold {num_samples} faces as its manifest says, holds {len(faces)}; shard the dataset again"
-        )
+        raise _wrong_count(where, num_samples, str(len(faces)))
     return faces
+
+
+def _wrong_count(where: str, wanted: int, found: str) -> ShardError:
+    return ShardError(f"{where}: must hold {wanted} faces as its manifest says, holds {found}; shard the dataset again")
 
 
 def _pair(key: str, spans: dict[str, Span], where: str) -> FaceSpans:

@@ -300,6 +300,11 @@ SECOND = 512 + math.ceil(len(FACES[0][1]) / 512) * 512
         pytest.param(tar_of(FACES[:5]), r"member 'face-0002\.json' is missing", id="record missing"),
         pytest.param(tar_of(FACES[1:]), r"member 'face-0000\.jpg' is missing", id="image missing"),
         pytest.param(tar_of([*FACES, FACES[0]]), r"holds member 'face-0000\.jpg' twice", id="twice"),
+        pytest.param(
+            tar_of([FACES[0], ("face-0000.json", b" " * 1_000_001), *FACES[2:]]),
+            r"'face-0000\.json' has at most 1000000 bytes, got 1000001",
+            id="a bomb for a record",
+        ),
         pytest.param(tar_of([*FACES, ("notes.txt", b"x")]), "'notes.txt'", id="extra"),
         pytest.param(tar_of([*FACES, ("../up.jpg", b"x")]), r"'\.\./up\.jpg'", id="out of its folder"),
         pytest.param(tar_of([*FACES, ("/etc/a.json", b"x")]), "'/etc/a.json'", id="absolute"),
