@@ -26,13 +26,13 @@ def shard(
     root: Annotated[Path | None, typer.Argument(help="Folder of the raw dataset; none for a rendered one.")] = None,
     max_px: Annotated[int, typer.Option(min=32, help="Largest side of stored images.")] = 384,
     margin: Annotated[float, typer.Option(min=1, help="Side of the stored square over that of the face box.")] = 2.0,
-    option: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER for the dataset, e.g. num_train=500.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the dataset, e.g. num_train=500.")] = None,
     protocol: Annotated[str, typer.Option(help="Of your own data: coco, pts or table; e.g. 68 or 98.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a raw dataset to S3 as WebDataset shards."""
     config = settings.get()
-    options: dict[str, int | str] = {**_numbers(option or []), **({"protocol": protocol} if protocol else {})}
+    options: dict[str, int | str] = {**_values(option or []), **({"protocol": protocol} if protocol else {})}
     raw = datasets.open(dataset, root, **options)
     policy = ImagePolicy(max_px=max_px, margin=margin)
     with _bars() as bars:
@@ -63,14 +63,14 @@ def _bars() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def _numbers(options: list[str]) -> dict[str, int]:
-    numbers = {}
+def _values(options: list[str]) -> dict[str, int | str]:
+    values: dict[str, int | str] = {}
     for option in options:
         name, _, value = option.partition("=")
-        if not name.isidentifier() or not value.isdigit():
-            raise typer.BadParameter(f"an option is NAME=NUMBER, e.g. num_train=500, got {option!r}")
-        numbers[name] = int(value)
-    return numbers
+        if not name.isidentifier() or not value:
+            raise typer.BadParameter(f"an option is NAME=VALUE, e.g. num_train=500, got {option!r}")
+        values[name] = int(value) if value.isdigit() else value
+    return values
 
 
 def _show(uri: str, manifest: Manifest) -> None:

@@ -21,13 +21,15 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 
-from adodn.config import DataConfig
+from adodn.config import AugmentConfig, DataConfig
 from adodn.data import transforms
 from adodn.data.cache import ShardCache, ShardSource
 from adodn.data.images import MAX_PIXELS
 from adodn.data.manifest import FaceRecord, Manifest
 from adodn.data.partition import BatchPlan, GlobalBatches, num_steps, require_share
 from adodn.errors import CheckpointError, ConfigError, ShardError
+from adodn.occlusion.occluder import Occluder
+from adodn.occlusion.patterns import Patterns
 from adodn.protocols import LandmarkProtocol
 from adodn.samples import Batch
 
@@ -137,9 +139,11 @@ class ShardLoader:
         train: Whether to shuffle and augment.
         num_threads: Threads that prepare batches.
         prefetch: Batches kept ready ahead of the consumer.
+        patterns: What the occluder `pattern` draws from.
 
     Raises:
-        ConfigError: If the split has no faces, the batch cannot be shared, or the dataset is not the one `data` names.
+        ConfigError: If the split has no faces, the batch cannot be shared, the dataset is not the one `data` names, or
+            training faces are to be covered by patterns and there are none.
     """
 
     def __init__(
@@ -160,6 +164,7 @@ class ShardLoader:
         train: bool,
         num_threads: int = 1,
         prefetch: int = 2,
+        patterns: Patterns | None = None,
     ) -> None:
         require_share(global_batch, rank, world_size)
         self._dataset = manifest.digest
@@ -169,6 +174,7 @@ class ShardLoader:
             manifest, base_uri=base_uri, source=source, cache=cache, split=split, protocol=protocol
         )
         self._data, self._input_px, self._flip = data, input_px, np.array(protocol.flip)
+        self._occluder = Occluder(protocol, data.augment if train else AugmentConfig(), patterns)
         self._global_batch, self._rank, self._world_size = global_batch, rank, world_size
         self._seed, self._train = seed, train
         self._num_threads, self._ahead = num_threads, prefetch + num_threads - 1
@@ -275,8 +281,8 @@ class ShardLoader:
         transforms.warp(face.image, affine, out)
         if self._train:
             transforms.adjust_colours(out, chosen)
-        if chosen.patch is not None:
-            visible &= ~transforms.cover(out, landmarks, chosen.patch)
+        if chosen.occlusion is not None:
+            visible &= ~self._occluder.cover(out, landmarks, chosen.occlusion)
         onward = transforms.stored_to_image(np.eye(2, 3), record.stored_to_image)
         return _Row(
             record=record,

@@ -17,28 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adodn.config import AugmentConfig
+from adodn.occlusion.occluder import Occlusion, draw_occlusion
 from adodn.samples import Box
 
 Affine: TypeAlias = NDArray[np.float64]
 Image: TypeAlias = NDArray[np.uint8]
 
-NUM_DRAWS = 16
-"""Random numbers that one face takes."""
+NUM_DRAWS = 48
+"""Random numbers that one face takes: 8 for crop and colours, the others for what covers it."""
 # ITU-R BT.601, as JPEG has it.
 _LUMA = np.array([0.299, 0.587, 0.114])
-# Sides of a patch, as fractions of the crop: about an eye with its brow, up to half of the face.
-_PATCH_SIDES = (0.15, 0.5)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patch:
-    """A coloured rectangle over part of the crop. All but the colour in fractions of its side."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +45,7 @@ class Augmentation:
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
-    patch: Patch | None = None
+    occlusion: Occlusion | None = None
 
 
 def sample_draws(seed: int, epoch: int, index: int) -> list[float]:
@@ -91,7 +79,7 @@ def draw_augmentation(config: AugmentConfig, draws: list[float]) -> Augmentation
         brightness=1 + config.brightness * brightness,
         contrast=1 + config.contrast * contrast,
         saturation=1 + config.saturation * saturation,
-        patch=_patch(draws[9:]) if draws[8] < config.patch_probability else None,
+        occlusion=draw_occlusion(config, draws[8:]),
     )
 
 
@@ -189,35 +177,6 @@ def adjust_colours(image: Image, augmentation: Augmentation) -> None:
     matrix[:, :3] = gain * (1 - augmentation.saturation) * _LUMA + gain * augmentation.saturation * np.eye(3)
     matrix[:, 3] = (1 - augmentation.contrast) * augmentation.brightness * mean
     cv2.transform(image, matrix, dst=image)
-
-
-def cover(image: Image, landmarks: NDArray[np.float64], patch: Patch) -> NDArray[np.bool_]:
-    """Paint a patch in place.
-
-    Args:
-        image: `[S, S, 3]`.
-        landmarks: `[L, 2]`, fractions of the crop.
-        patch: What to paint.
-
-    Returns:
-        `[L]`, True for landmarks under it.
-    """
-    side = len(image)
-    x0, y0 = round(patch.x * side), round(patch.y * side)
-    x1, y1 = round((patch.x + patch.width) * side), round((patch.y + patch.height) * side)
-    image[y0:y1, x0:x1] = patch.colour
-    x, y = landmarks[:, 0] * side, landmarks[:, 1] * side
-    covered: NDArray[np.bool_] = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    return covered
-
-
-def _patch(draws: list[float]) -> Patch:
-    least, most = _PATCH_SIDES
-    width, height = (least + (most - least) * draw for draw in draws[:2])
-    red, green, blue = (int(256 * draw) for draw in draws[4:7])
-    return Patch(
-        x=draws[2] * (1 - width), y=draws[3] * (1 - height), width=width, height=height, colour=(red, green, blue)
-    )
 
 
 def _shrunk(image: Image, affine: Affine, shrink: int) -> tuple[Image, Affine]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,7 @@ from scipy import ndimage
 from adodn.config import AugmentConfig
 from adodn.data.transforms import (
     Augmentation,
-    Patch,
     adjust_colours,
-    cover,
     crop_affine,
     draw_augmentation,
     invert,
@@ -119,20 +118,9 @@ def test_no_change_of_colour_changes_nothing() -> None:
     assert np.array_equal(image, before)
 
 
-def test_a_patch_covers_what_lies_under_it() -> None:
-    """A patch from a quarter to a half of the crop paints those pixels and covers the landmarks on them alone."""
-    image = np.zeros((8, 8, 3), np.uint8)
-    landmarks = np.array([[0.25, 0.25], [0.49, 0.3], [0.5, 0.3], [0.3, 0.8], [0.1, 0.3]])
-    covered = cover(image, landmarks, Patch(x=0.25, y=0.25, width=0.25, height=0.5, colour=(9, 8, 7)))
-    assert covered.tolist() == [True, True, False, False, False]
-    painted = np.zeros((8, 8), bool)
-    painted[2:6, 2:4] = True
-    assert np.array_equal(image == (9, 8, 7), np.repeat(painted[..., None], 3, axis=-1))
-
-
 def test_draws_stay_in_their_ranges() -> None:
     """Over many faces each draw fills the range that the config gives it, and never leaves it."""
-    config = AugmentConfig(patch_probability=0.5)
+    config = AugmentConfig(occlusion_probability=0.5)
     drawn = [draw_augmentation(config, sample_draws(0, 0, index)) for index in range(2000)]
     ranges = {
         "rotation": (-math.radians(30), math.radians(30)),
@@ -146,19 +134,19 @@ def test_draws_stay_in_their_ranges() -> None:
         assert least <= min(values) < least + 0.01 * (most - least)
         assert most - 0.01 * (most - least) < max(values) <= most
     assert np.abs(np.mean([one.flip for one in drawn]) - 0.5) < 0.05
-    patches = [one.patch for one in drawn if one.patch is not None]
-    assert abs(len(patches) / 2000 - 0.5) < 0.05
-    assert all(p.x >= 0 and p.y >= 0 and p.x + p.width <= 1 and p.y + p.height <= 1 for p in patches)
+    assert abs(sum(one.occlusion is not None for one in drawn) / 2000 - 0.5) < 0.05
 
 
-def test_one_setting_never_shifts_the_draws_of_another() -> None:
-    """With patches switched on, everything but the patch is drawn as without them."""
+@pytest.mark.parametrize("occluders", [("patch",), ("hand", "mask", "texture")])
+def test_one_setting_never_shifts_the_draws_of_another(occluders: tuple[Any, ...]) -> None:
+    """However faces are covered, everything but the cover is drawn as for faces that are not."""
     for index in range(20):
         without, with_ = (
-            draw_augmentation(AugmentConfig(patch_probability=p), sample_draws(5, 1, index)) for p in (0.0, 1.0)
+            draw_augmentation(AugmentConfig(occlusion_probability=p, occluders=occluders), sample_draws(5, 1, index))
+            for p in (0.0, 1.0)
         )
-        assert with_.patch is not None
-        assert replace(with_, patch=None) == without
+        assert with_.occlusion is not None
+        assert replace(with_, occlusion=None) == without
 
 
 def test_every_face_and_epoch_has_its_own_numbers() -> None:
