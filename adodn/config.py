@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from adodn import protocols
 from adodn.errors import ConfigError
+from adodn.protocols import LandmarkProtocol
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -34,7 +36,9 @@ class ModelConfig:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     protocol: str = "68"
-    """Landmark protocol of the output."""
+    """Landmark protocol of the output; that of the dataset, once the experiment meets its data."""
+    protocol_definition: str = ""
+    """The protocol itself, as JSON, where it is a user's own and not built in."""
     backbone: Literal["resnet18"] = "resnet18"
     input_px: Annotated[int, Field(ge=32, multiple_of=32)] = 224
     """Side of the square input."""
@@ -66,6 +70,15 @@ class ModelConfig:
     result does not depend on how many workers share that batch."""
     initial_weights: str | None = None
     """sha256 of a `state_dict` the trunk starts from; None: random."""
+
+    @property
+    def landmark_protocol(self) -> LandmarkProtocol:
+        """The protocol of the output.
+
+        Raises:
+            ConfigError: If it is unknown.
+        """
+        return protocols.get(self.protocol, self.protocol_definition)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,9 +235,11 @@ class ExperimentConfig:
             node[leaf] = value
         return _validated(tree)
 
-    def on_dataset(self, digest: str) -> "ExperimentConfig":
-        """This experiment on the dataset whose manifest has that digest."""
-        return replace(self, data=replace(self.data, dataset=digest))
+    def on_dataset(self, digest: str, protocol: LandmarkProtocol) -> "ExperimentConfig":
+        """This experiment on the dataset whose manifest has that digest, predicting its landmarks."""
+        definition = protocols.own_definition(protocol)
+        model = replace(self.model, protocol=protocol.name, protocol_definition=definition)
+        return replace(self, model=model, data=replace(self.data, dataset=digest))
 
     def fingerprint(self) -> str:
         """12 hex digits over all that decides the result."""

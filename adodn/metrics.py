@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from adodn.errors import ConfigError
 from adodn.protocols import LandmarkProtocol
+from adodn.protocols.layout import BOX_SIZE
 
 Array: TypeAlias = torch.Tensor | NDArray[np.floating] | NDArray[np.integer]
 Errors: TypeAlias = Array | Sequence[float]
 
-BOX_NORMALISERS = ("box_size", "box_width", "box_diagonal")
+BOX_NORMALISERS = (BOX_SIZE, "box_width", "box_diagonal")
 
 
 def nme(predicted: Array, target: Array, normaliser: Array) -> torch.Tensor:

@@ -99,7 +99,7 @@ class Predictor:
         side = self.config.model.input_px
         crops = np.empty((len(images), side, side, 3), dtype=np.uint8)
         scale = self.config.data.crop_scale
-        affines = [crop_affine(_plain(box), crop_scale=scale, augmentation=Augmentation()) for box in boxes]
+        affines = crop_affine(np.asarray(boxes, np.float64), crop_scale=scale, augmentation=Augmentation())
         for image, affine, crop in zip(images, affines, crops, strict=True):
             warp(np.ascontiguousarray(image), affine, crop)
         with torch.inference_mode():
@@ -107,11 +107,6 @@ class Predictor:
             fractions = self._model(batch).landmarks.double().cpu().numpy()
         pairs = zip(fractions, affines, strict=True)
         return [FacePrediction(landmarks=move(landmarks, affine)) for landmarks, affine in pairs]
-
-
-def _plain(box: Box) -> Box:
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    return x0, y0, x1, y1
 
 
 def _check(image: NDArray[np.uint8], box: Box, position: int) -> None:

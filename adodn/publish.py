@@ -9,12 +9,12 @@ Training is not here, nor how results are shown.
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from adodn import models, protocols
+from adodn import models
 from adodn.config import ExperimentConfig
 from adodn.data.cache import ShardCache
 from adodn.data.loader import ShardLoader
@@ -29,7 +29,6 @@ from adodn.plots import ced_figure, error_sheet
 from adodn.settings import Settings
 from adodn.train import checkpoint
 
-NORMALISER = "outer_eye_corners"
 REPORT = "report.json"
 PICTURES = {"ced.png": "png", "faces.jpg": "jpeg"}
 """File name → image type."""
@@ -201,15 +200,30 @@ def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> O
     return network.eval()
 
 
-def measure(network: OcclusionAdaptiveNet, config: ExperimentConfig, dataset_uri: str, places: Settings) -> Measured:
+def measure(
+    network: OcclusionAdaptiveNet,
+    config: ExperimentConfig,
+    dataset_uri: str,
+    places: Settings,
+    *,
+    normaliser: str | None = None,
+) -> Measured:
     """Evaluate on the test split of a sharded dataset, without fine-tuning, in fp32.
 
+    Args:
+        network: The model.
+        config: The model's experiment.
+        dataset_uri: Manifest or folder of the dataset.
+        places: Where stores and servers are.
+        normaliser: What errors are divided by; None for the usual one of the protocol.
+
     Raises:
-        ConfigError: If the dataset has no test split, or its protocol is another.
+        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser.
     """
     manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
-    protocol = protocols.get(config.model.protocol)
-    if manifest.protocol != protocol.name:
+    protocol = config.model.landmark_protocol
+    chosen = normaliser or protocol.usual_normaliser
+    if manifest.landmark_protocol != protocol:
         raise ConfigError(
             f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's {protocol.name!r}"
         )
@@ -220,12 +234,12 @@ def measure(network: OcclusionAdaptiveNet, config: ExperimentConfig, dataset_uri
         prediction: Prediction = network(images)
         return prediction.landmarks
 
-    errors = face_errors(predict, loader, protocol, NORMALISER)
+    errors = face_errors(predict, loader, protocol, chosen)
     return Measured(
         network=network,
         config=config,
-        report=report(errors, manifest.dataset, manifest.digest, NORMALISER),
-        ced=ced_figure(_curves(errors), NORMALISER),
+        report=report(errors, manifest.dataset, manifest.digest, chosen),
+        ced=ced_figure(_curves(errors), chosen),
         sheet=error_sheet(errors, loader),
     )
 
@@ -252,15 +266,14 @@ def primary_metric(evaluation: EvaluationReport) -> str:
 
 
 def _test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str, places: Settings) -> ShardLoader:
-    any_dataset = config.on_dataset(manifest.digest).data
     return ShardLoader(
         manifest=manifest,
         base_uri=dataset_uri.removesuffix("/manifest.json"),
         source=S3Store.from_settings(places),
         cache=ShardCache(places.cache_dir, places.cache_max_bytes),
         split="test",
-        protocol=protocols.get(config.model.protocol),
-        data=any_dataset,
+        protocol=config.model.landmark_protocol,
+        data=replace(config.data, dataset=manifest.digest),
         input_px=config.model.input_px,
         global_batch=_EVALUATION_BATCH,
         train=False,

@@ -30,7 +30,7 @@ from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
 
-from adodn import protocols, settings
+from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError
 from adodn.evaluate import EvaluationReport
@@ -255,7 +255,7 @@ def _log_model(
     uri: str, model: torch.nn.Module, config: ExperimentConfig, run_id: str
 ) -> tuple[ModelInfo, dict[str, str]]:
     """Log graph, weights and config; what MLflow calls it, and the sha256 of each file."""
-    side, landmarks = config.model.input_px, protocols.get(config.model.protocol).num_landmarks
+    side, landmarks = config.model.input_px, config.model.landmark_protocol.num_landmarks
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, side, side))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, landmarks, 2))]),

@@ -67,7 +67,7 @@ def train_adodn(
     """
     config = experiment(recipe, epochs, changes, workers)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
-    run = run_name or f"{config.on_dataset(digest_of(uri)).run_name}-{str(flow_run.id)[:8]}"
+    run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
     train(run, recipe, config, uri, workers, gpu)
     answer = evaluate(run, uri)
     show(answer, run)
@@ -98,9 +98,10 @@ def allowed_dataset(uri: str | None) -> str | None:
     return uri
 
 
-def digest_of(uri: str) -> str:
-    """The digest of a sharded dataset."""
-    return read_manifest(S3Store.from_settings(settings.get()), uri).digest
+def on_dataset(config: ExperimentConfig, uri: str) -> ExperimentConfig:
+    """The experiment on a sharded dataset."""
+    manifest = read_manifest(S3Store.from_settings(settings.get()), uri)
+    return config.on_dataset(manifest.digest, manifest.landmark_protocol)
 
 
 def train(run: str, recipe: str, config: ExperimentConfig, uri: str, workers: int, gpu: bool) -> None:

@@ -25,6 +25,10 @@ def evaluate(
     put_on_record: Annotated[
         bool, typer.Option("--register", help="Log to the run, register the model, let it challenge the champion.")
     ] = False,
+    normaliser: Annotated[
+        str,
+        typer.Option(help="What errors are divided by, e.g. pupils or box_size; default: the protocol's usual one."),
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the report, errors of each face, and pictures.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -33,7 +37,7 @@ def evaluate(
     if put_on_record and publish.is_on_record(model):
         raise ConfigError(f"--register takes the name of a run, got {model!r}: that model is on record already")
     network, config = publish.load(model, places)
-    measured = publish.measure(network, config, dataset, places)
+    measured = publish.measure(network, config, dataset, places, normaliser=normaliser or None)
     if out:
         write_files(measured, out)
     answer: dict[str, object] = json.loads(measured.report.to_json())

@@ -50,7 +50,8 @@ def train(
         config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
     if patterns:
         config = config.with_fields({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)})
-    config = config.on_dataset(read_manifest(store, dataset).digest)
+    manifest = read_manifest(store, dataset)
+    config = config.on_dataset(manifest.digest, manifest.landmark_protocol)
     name = run_name or config.run_name
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))

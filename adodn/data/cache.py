@@ -5,7 +5,7 @@ checked there, and as long as its size and modification time stay the same. The 
 
     cache = ShardCache(Path("~/.cache/adodn").expanduser(), max_bytes=50_000_000_000)
     shard = cache.open(entry, uri="s3://bucket/datasets/300w/1/train-000000.tar", source=store)
-    image, record = shard.read(0)
+    shard.image(0), shard.record(0)
 """
 
 import errno
@@ -16,10 +16,11 @@ import os
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from filelock import FileLock
 
@@ -29,6 +30,13 @@ from adodn.errors import ConfigError, ShardError
 
 _LOG = logging.getLogger(__name__)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MAX_OPEN = 256
+"""Shards that one process holds open; systems allow it about a thousand files."""
+_WALK_SHARE = 20
+"""The folder is measured anew after this process has stored one part in so many of its bound."""
+
+_Stamp: TypeAlias = tuple[int, int, int]
+"""Size, modification time and inode of a file."""
 
 
 class ShardSource(Protocol):
@@ -57,36 +65,36 @@ class CachedShard:
         self._content = content
         if isinstance(content, int):
             weakref.finalize(self, os.close, content)
-        self._stamp = self._now()
+        self.stamp = self._now()
         with _handle(content) as handle:
             self.faces: list[FaceSpans] = index_tar(handle, where=uri, num_samples=num_samples)
 
     def unchanged(self) -> bool:
         """Whether the file is still the one that was verified, by size and modification time."""
-        return self._now() == self._stamp
+        return self._now() == self.stamp
 
-    def read(self, position: int) -> tuple[bytes, bytes]:
-        """The encoded image and the JSON record of the face at that place in the tar."""
-        face = self.faces[position]
-        return self._span(face.image), self._span(face.record)
+    def image(self, position: int) -> bytes:
+        """The encoded image of the face at that place in the tar."""
+        return self._span(self.faces[position].image)
+
+    def record(self, position: int) -> bytes:
+        """The JSON record of the face at that place in the tar."""
+        return self._span(self.faces[position].record)
 
     def _span(self, span: Span) -> bytes:
         if isinstance(self._content, bytes):
             return self._content[span.offset : span.offset + span.size]
         return os.pread(self._content, span.size, span.offset)
 
-    def _now(self) -> tuple[int, int]:
-        if isinstance(self._content, bytes):
-            return len(self._content), 0
-        stat = os.fstat(self._content)
-        return stat.st_size, stat.st_mtime_ns
+    def _now(self) -> _Stamp:
+        return (len(self._content), 0, 0) if isinstance(self._content, bytes) else _stamp(self._content)
 
 
 class ShardCache:
     """A folder of verified shards, bounded in size.
 
     Files least recently used go first, but never those that this process has open: the bound is exceeded rather than a
-    running epoch disturbed.
+    running epoch disturbed. At most 256 shards are open at a time, the latest ones.
 
     Args:
         root: The folder; made when missing.
@@ -99,8 +107,11 @@ class ShardCache:
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root.expanduser()
         self._max_bytes = max_bytes
-        self._open: dict[str, CachedShard] = {}
+        self._open: OrderedDict[str, CachedShard] = OrderedDict()
+        self._stamps: dict[str, _Stamp] = {}
         self._locks: dict[str, threading.Lock] = {}
+        self._room = 0
+        self._room_lock = threading.Lock()
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
@@ -126,12 +137,11 @@ class ShardCache:
             shard = self._open.get(entry.sha256)
             if shard is None or not shard.unchanged():
                 shard = CachedShard(self._content(entry, uri, source), uri=uri, num_samples=entry.samples)
+                self._stamps[entry.sha256] = shard.stamp
                 self._open[entry.sha256] = shard
+                while len(self._open) > _MAX_OPEN:
+                    self._open.popitem(last=False)
         return shard
-
-    def is_open(self, entry: ShardEntry) -> bool:
-        """Whether this process holds the shard already."""
-        return entry.sha256 in self._open
 
     def path(self, entry: ShardEntry) -> Path:
         """Where the shard lies when it is here."""
@@ -169,11 +179,7 @@ class ShardCache:
             content = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
             return None
-        with _handle(content) as handle:
-            whole = os.fstat(content).st_size == entry.bytes and (
-                hashlib.file_digest(handle, "sha256").hexdigest() == entry.sha256
-            )
-        if whole:
+        if self._stamps.get(entry.sha256) == _stamp(content) or _has(content, entry):
             with suppress(OSError):  # a cache that others own can be read, but not marked as used
                 os.utime(content, ns=(time.time_ns(), os.fstat(content).st_mtime_ns))
             return content
@@ -182,7 +188,7 @@ class ShardCache:
         return None
 
     def _store(self, entry: ShardEntry, data: bytes) -> int | bytes:
-        self._evict(self._max_bytes - entry.bytes)
+        self._make_room(entry.bytes)
         for last_try in (False, True):
             try:
                 return _write(self.path(entry), data)
@@ -194,15 +200,38 @@ class ShardCache:
         _LOG.warning("no room for %s of %d bytes in %s; keeping it in memory", entry.name, entry.bytes, self._root)
         return data
 
-    def _evict(self, target_bytes: int) -> None:
+    def _make_room(self, size: int) -> None:
+        """Room for a file; a large folder is not walked for each, since that takes long."""
+        with self._room_lock:
+            self._room -= size
+            if self._room < 0:
+                share = self._max_bytes // _WALK_SHARE
+                total = self._evict(self._max_bytes - size - (share if share >= size else 0))
+                self._room = min(share, self._max_bytes - size - total)
+
+    def _evict(self, target_bytes: int) -> int:
+        """Bring the folder to `target_bytes` as far as it can be; answers its bytes then."""
         files = sorted(_stats(self._root), key=lambda pair: pair[1].st_atime_ns)
         total = sum(stat.st_size for _, stat in files)
         for path, stat in files:
             if total <= target_bytes:
-                return
+                break
             if path.stem not in self._open:
                 path.unlink(missing_ok=True)
                 total -= stat.st_size
+        return total
+
+
+def _stamp(content: int) -> _Stamp:
+    stat = os.fstat(content)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _has(content: int, entry: ShardEntry) -> bool:
+    with _handle(content) as handle:
+        return os.fstat(content).st_size == entry.bytes and (
+            hashlib.file_digest(handle, "sha256").hexdigest() == entry.sha256
+        )
 
 
 def _handle(content: int | bytes) -> io.BytesIO | io.BufferedReader:

@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from adodn import protocols
 from adodn.errors import ManifestError, ShardError
+from adodn.protocols import LandmarkProtocol
 
 SCHEMA_VERSION = 1
 
@@ -61,6 +63,8 @@ class Manifest:
     dataset: Annotated[str, Field(pattern=_NAME)]
     version: Annotated[str, Field(pattern=_NAME)]
     protocol: str
+    protocol_definition: str = ""
+    """The protocol itself, as JSON, where it is a user's own and not built in."""
     image_policy: ImagePolicy
     splits: dict[str, tuple[ShardEntry, ...]]
     """Split → its shards in order. A face's index in a split is its place in this order."""
@@ -70,6 +74,15 @@ class Manifest:
     """How train and val were parted, in words."""
     problems: tuple[str, ...] = ()
     """What the raw dataset lacked."""
+
+    @property
+    def landmark_protocol(self) -> LandmarkProtocol:
+        """The protocol of the landmarks.
+
+        Raises:
+            ConfigError: If it is unknown.
+        """
+        return protocols.get(self.protocol, self.protocol_definition)
 
     def num_samples(self, split: str) -> int:
         """Faces in a split; 0 for one that does not exist."""

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from adodn.data.manifest import SCHEMA_VERSION, ImagePolicy
 from adodn.errors import ConfigError, DataError
+from adodn.protocols import LandmarkProtocol, own_definition
 from adodn.samples import Dataset, FaceSample, SampleRef
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -43,7 +44,7 @@ class ShardPlan:
 
     dataset: str
     version: str
-    protocol: str
+    protocol: LandmarkProtocol
     policy: ImagePolicy
     splits: dict[str, tuple[PlannedShard, ...]]
     subsets: dict[str, int]
@@ -91,7 +92,9 @@ def plan(
         )
     refs, split_rule = split_train(_checked(dataset), val_fraction)
     digests = _sample_digests(dataset, refs, progress)
-    head = json.dumps([SCHEMA_VERSION, _WRITER, dataset.name, dataset.protocol.name, asdict(policy)])
+    head = json.dumps(
+        [SCHEMA_VERSION, _WRITER, dataset.name, dataset.protocol.name, own_definition(dataset.protocol), asdict(policy)]
+    )
     splits = {
         split: tuple(_shards(split, members, samples_per_shard, head, digests))
         for split, members in _by_split(refs).items()
@@ -101,7 +104,7 @@ def plan(
     return ShardPlan(
         dataset=dataset.name,
         version=_sha256(json.dumps([head, split_rule, tuple(dataset.problems), shards]))[:12],
-        protocol=dataset.protocol.name,
+        protocol=dataset.protocol,
         policy=policy,
         splits=splits,
         subsets=dict(sorted(subsets.items())),

@@ -16,6 +16,7 @@ from adodn.data.plan import PlannedShard, Progress, ShardPlan, plan
 from adodn.data.store import S3Store
 from adodn.data.tarballs import build_tar
 from adodn.errors import ManifestError, StorageError
+from adodn.protocols import own_definition
 from adodn.samples import Dataset
 
 MANIFEST = "manifest.json"
@@ -122,7 +123,8 @@ def publish_manifest(
     manifest = Manifest(
         dataset=shard_plan.dataset,
         version=shard_plan.version,
-        protocol=shard_plan.protocol,
+        protocol=shard_plan.protocol.name,
+        protocol_definition=own_definition(shard_plan.protocol),
         image_policy=shard_plan.policy,
         splits={split: tuple(entries[s.name] for s in shards) for split, shards in shard_plan.splits.items()},
         subsets=shard_plan.subsets,

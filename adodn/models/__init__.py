@@ -5,7 +5,6 @@ model = build(config.model)
 
 from functools import partial
 
-from adodn import protocols
 from adodn.config import ModelConfig
 from adodn.models.attentive_dropout import AttentiveDropout
 from adodn.models.batch_norm import VirtualBatchNorm2d
@@ -31,6 +30,6 @@ def build(model: ModelConfig) -> OcclusionAdaptiveNet:
         if model.occlusion == "none"
         else AttentiveDropout(channels, model.reduction, model.drop_threshold, model.threshold_mode, norm),
         grid=model.grid,
-        num_landmarks=protocols.get(model.protocol).num_landmarks,
+        num_landmarks=model.landmark_protocol.num_landmarks,
         rank_width=model.rank_width if model.low_rank else None,
     )

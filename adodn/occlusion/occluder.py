@@ -1,7 +1,7 @@
 """Covers part of a training face with a drawn thing. The same face, numbers and kind always give the same pixels.
 
     occluder = Occluder(protocols.get("68"), config)
-    occlusion = draw_occlusion(config, draws)
+    occlusion = draw_occlusion(config, draws)    # of one face, from `transforms.sample_draws`
     hidden = occluder.cover(crop, landmarks, occlusion)    # changes the crop
 
 Each kind takes its own numbers from the same list, so that kinds can be added without changing the others.
@@ -31,7 +31,10 @@ Reals: TypeAlias = NDArray[np.float64]
 Image: TypeAlias = NDArray[np.uint8]
 
 NUM_DRAWS = 31
-"""Numbers that a drawn occlusion takes, whatever its kind."""
+"""Numbers that a drawn thing takes, whatever its kind."""
+_WHETHER = 8
+"""Place of the first number for occlusion among those of a face; the thing's own follow."""
+_WHAT = _WHETHER + 1 + NUM_DRAWS
 _LUMA = (0.299, 0.587, 0.114)
 # Sides of a patch, as fractions of the crop: about an eye with its brow, up to half of the face.
 _PATCH_SIDES = (0.15, 0.5)
@@ -65,16 +68,16 @@ class Occlusion:
 def draw_occlusion(config: AugmentConfig, draws: Sequence[float]) -> Occlusion | None:
     """What covers one face, or None.
 
-    Whether, what and how have numbers of their own, so that changing one never changes what another does.
+    Whether, how and what have numbers of their own, so that changing one never changes what another does.
 
     Args:
         config: How often, and what may.
-        draws: `NUM_DRAWS + 2` numbers from 0 to below 1, or more.
+        draws: All numbers of the face, `adodn.data.transforms.NUM_DRAWS` of them, from 0 to below 1.
     """
-    if draws[0] >= config.occlusion_probability:
+    if draws[_WHETHER] >= config.occlusion_probability:
         return None
-    which = int(draws[NUM_DRAWS + 1] * len(config.occluders))
-    return Occlusion(config.occluders[which], tuple(draws[1 : NUM_DRAWS + 1]))
+    kind = config.occluders[int(draws[_WHAT] * len(config.occluders))]
+    return Occlusion(kind, tuple(draws[_WHETHER + 1 : _WHAT]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,9 @@ from adodn.errors import ConfigError
 
 Points: TypeAlias = tuple[int, ...]
 
+BOX_SIZE = "box_size"
+"""The normaliser √(w · h) of the face box."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LandmarkProtocol:
@@ -73,6 +76,14 @@ class LandmarkProtocol:
             raise ConfigError(
                 f"protocol {self.name!r}: every landmark needs a name of its own, these are twice: {twice}"
             )
+
+    @property
+    def usual_normaliser(self) -> str:
+        """What an error is divided by where nobody says: the outer eye corners, else what the protocol names first,
+        else the size of the face box, which every face has."""
+        return (
+            "outer_eye_corners" if "outer_eye_corners" in self.normalisers else next(iter(self.normalisers), BOX_SIZE)
+        )
 
     @property
     def outer_eye_corners(self) -> tuple[int, int]:

@@ -21,7 +21,7 @@ import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from adodn import models, protocols, settings
+from adodn import models, settings
 from adodn.config import ExperimentConfig, local_batch
 from adodn.data.cache import ShardCache
 from adodn.data.loader import ShardLoader
@@ -38,7 +38,7 @@ from adodn.publish import Outcome, write_outcome
 from adodn.settings import Settings
 from adodn.tracking import DatasetRef, Tracker, params_of
 from adodn.train import checkpoint
-from adodn.train.loop import VAL_METRIC, fit, synchronise
+from adodn.train.loop import fit, synchronise, val_metric
 from adodn.train.peers import rank, world_size
 from adodn.train.state import TrainState, build_state
 
@@ -91,7 +91,7 @@ def train(
             resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
         ),
         torch_config=TorchConfig(backend="nccl" if resources.use_gpu else "gloo"),
-        run_config=_run_config(run_name, resources, places),
+        run_config=_run_config(run_name, resources, places, val_metric(config)),
     )
     try:
         result = trainer.fit()
@@ -101,7 +101,7 @@ def train(
     except BaseException:
         tracker.finish("KILLED")
         raise
-    outcome = _outcome(result, run_name, tracker.run_id)
+    outcome = _outcome(result, run_name, tracker.run_id, val_metric(config))
     write_outcome(outcome, places)
     # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
     tracker.tag("checkpoint", outcome.checkpoint_uri)
@@ -126,7 +126,7 @@ def _start_tracking(
     return tracker
 
 
-def _run_config(run_name: str, resources: Resources, places: Settings) -> RunConfig:
+def _run_config(run_name: str, resources: Resources, places: Settings, metric: str) -> RunConfig:
     return RunConfig(
         name=run_name,
         storage_path=places.runs_uri.removeprefix("s3://"),
@@ -134,7 +134,7 @@ def _run_config(run_name: str, resources: Resources, places: Settings) -> RunCon
         failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
         # One checkpoint of the best epoch, and always the last.
         checkpoint_config=CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute=VAL_METRIC, checkpoint_score_order="min"
+            num_to_keep=1, checkpoint_score_attribute=metric, checkpoint_score_order="min"
         ),
         logging_config=LoggingConfig(log_level="WARNING"),
     )
@@ -151,14 +151,14 @@ def _filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def _outcome(result: Any, run_name: str, tracking_run_id: str) -> Outcome:
+def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> Outcome:
     if not result.best_checkpoints:
         raise CheckpointError(f"run {run_name!r} left no checkpoint; train it again under another run name")
-    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1][VAL_METRIC])
+    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1][metric])
     return Outcome(
         run_name=run_name,
         checkpoint_uri=f"s3://{best.path}",
-        val_nme=metrics[VAL_METRIC],
+        val_nme=metrics[metric],
         epochs=int(result.metrics["epoch"]),
         tracking_run_id=tracking_run_id,
     )
@@ -238,7 +238,7 @@ def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) 
             source=store,
             cache=cache,
             split=split,
-            protocol=protocols.get(config.model.protocol),
+            protocol=config.model.landmark_protocol,
             data=config.data,
             input_px=config.model.input_px,
             global_batch=config.train.global_batch,
@@ -263,9 +263,10 @@ def check_dataset(config: ExperimentConfig, manifest: Manifest, dataset_uri: str
         raise ConfigError(
             f"{dataset_uri}: dataset digest is {manifest.digest[:12]}, the experiment is on {config.data.dataset[:12]}"
         )
-    if manifest.protocol != config.model.protocol:
+    if manifest.landmark_protocol != config.model.landmark_protocol:
         raise ConfigError(
             f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's are {config.model.protocol!r}"
+            " or of another definition"
         )
     for split in ("train", "val"):
         if not manifest.num_samples(split):
@@ -293,7 +294,7 @@ class _Reports:
         if self.every_steps and state.step % self.every_steps == 0:
             synchronise(state)
             # No validation yet: infinity keeps it from being taken for the best.
-            _report(state, {VAL_METRIC: float("inf")})
+            _report(state, {val_metric(state.config): float("inf")})
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Checkpoint, and show the epoch."""
@@ -318,7 +319,7 @@ def _report(state: TrainState, metrics: dict[str, float]) -> None:
 def _line(state: TrainState, metrics: dict[str, float]) -> str:
     return (
         f"epoch {state.epoch}/{state.config.train.epochs}  "
-        f"loss {metrics['train/loss']:.5f}  val nme {100 * metrics[VAL_METRIC]:.2f} %  "
+        f"loss {metrics['train/loss']:.5f}  val nme {100 * metrics[val_metric(state.config)]:.2f} %  "
         f"best {100 * state.best_nme:.2f} % (epoch {state.best_epoch})  "
         f"{metrics['train/faces_per_second']:.0f} faces/s  waiting {100 * metrics['train/data_wait_fraction']:.0f} %"
     )

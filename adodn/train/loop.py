@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from adodn import protocols
+from adodn.config import ExperimentConfig
 from adodn.evaluate import to_image
 from adodn.metrics import nme, normaliser_of
 from adodn.models.batch_norm import running_buffers
@@ -19,7 +19,12 @@ from adodn.train.peers import average_over_peers, sum_over_peers, world_size
 from adodn.train.state import TrainState
 from adodn.train.step import TERMS, autocast, train_step
 
-VAL_METRIC = "val/nme@outer_eye_corners"
+
+def val_metric(config: ExperimentConfig) -> str:
+    """What validation is logged as: NME by the usual normaliser of the model's protocol."""
+    return f"val/nme@{config.model.landmark_protocol.usual_normaliser}"
+
+
 """What chooses the best epoch, what the plateau schedule and early stopping watch."""
 
 
@@ -83,7 +88,7 @@ def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks) -> TrainS
     while not state.should_stop:
         metrics = train_epoch(state, train, hooks)
         synchronise(state)
-        metrics[VAL_METRIC] = validate(state, val)
+        metrics[val_metric(state.config)] = validate(state, val)
         finish_epoch(state, metrics)
         hooks.after_epoch(state, metrics)
     return state
@@ -129,17 +134,17 @@ def synchronise(state: TrainState) -> None:
 
 @torch.inference_mode()
 def validate(state: TrainState, val: Batches) -> float:
-    """NME over the outer eye corners, a fraction, over all workers' faces: sums first, one division last."""
+    """NME by the usual normaliser, a fraction, over all workers' faces: sums first, one division last."""
     state.network.eval()
     val.set_epoch(0)
     device = next(state.network.parameters()).device
-    protocol = protocols.get(state.config.model.protocol)
+    protocol = state.config.model.landmark_protocol
     total = torch.zeros(2, dtype=torch.float64)
     for batch in val:
         with autocast(state.config.train.precision, device):
             predicted = state.network(batch.images.to(device)).landmarks.cpu().double()
         in_image = to_image(predicted, batch.crop_to_image)
-        normaliser = normaliser_of(protocol, batch.image_landmarks, batch.image_boxes, "outer_eye_corners")
+        normaliser = normaliser_of(protocol, batch.image_landmarks, batch.image_boxes, protocol.usual_normaliser)
         errors = nme(in_image, batch.image_landmarks, normaliser)[~batch.is_padding]
         total += torch.tensor([errors.sum(), len(errors)], dtype=torch.float64)
     error_sum, faces = sum_over_peers(total).tolist()
@@ -150,10 +155,11 @@ def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:
     """Count the epoch, note a gain, let the plateau schedule look."""
     state.epoch += 1
     state.loader, state.epoch_sums = {}, {}
-    if metrics[VAL_METRIC] < state.best_nme:
-        state.best_nme, state.best_epoch = metrics[VAL_METRIC], state.epoch
+    score = metrics[val_metric(state.config)]
+    if score < state.best_nme:
+        state.best_nme, state.best_epoch = score, state.epoch
     if state.config.train.schedule == "plateau":
-        state.schedule.step(metrics[VAL_METRIC])  # type: ignore[arg-type]
+        state.schedule.step(score)  # type: ignore[arg-type]
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

@@ -1,27 +1,20 @@
-"""Faces a second from shards to batches at 224 px, augmented, by one thread: with an empty cache, and with a full one.
+"""Faces a second from encoded faces to float batches at 224 px, augmented, by one thread: ours, and other ways.
 
-The empty cache is filled from a real S3 server on this machine, so that epoch is timed by the clock on the wall; the
-others by core time. Files and objects lie in the system's page cache.
+`loader_warm` has all shards on this machine and is timed by core time; `loader_cold` begins with an empty cache that is
+filled from a real S3 server on this machine, and is timed by the clock on the wall. Files and objects lie in the
+system's page cache.
 
 import bench_loader; bench_loader.run()
 """
 
-import json
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
-import numpy as np
-import simplejpeg
 import torch
-import webdataset
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
-from adodn import recipes
-from adodn.data import transforms
 from adodn.data.cache import ShardCache
 from adodn.data.loader import ShardLoader
 from adodn.data.manifest import ImagePolicy
@@ -29,14 +22,22 @@ from adodn.data.plan import plan
 from adodn.data.shards import publish_manifest, publish_shard, version_uri
 from adodn.data.store import S3Store
 from tests.benchmarks.face_folder import SIZE_PX, FaceFolder
+from tests.benchmarks.loader_peers import (
+    BATCH,
+    DATA,
+    INPUT_PX,
+    Epoch,
+    limit,
+    peers,
+    to_floats,
+    with_pillow,
+    with_turbojpeg,
+)
 from tests.benchmarks.measure import Row, Spent, alternately, row
 from tests.benchmarks.s3_server import s3_server
 
-_FACES = 128
-_FACES_PER_SHARD = 32
-_BATCH = 32
-_INPUT_PX = 224
-_DATA = recipes.adodn_300w_small().data
+_FACES = 256
+_FACES_PER_SHARD = 64
 
 
 def run() -> list[Row]:
@@ -44,42 +45,53 @@ def run() -> list[Row]:
     torch.set_num_threads(1)  # threads that wait for work in the stock collation would count as its core time
     with TemporaryDirectory() as name, s3_server(Path(name) / "server") as store:
         epochs = _Epochs(store, Path(name))
-        calls = (epochs.cold, epochs.stock_cold, epochs.warm, epochs.stock_warm, epochs.decode)
-        return _rows(*alternately(*calls, repeats=3))
+        return [*_warm(epochs), _cold(epochs)]
 
 
-def _rows(cold: Spent, stock_cold: Spent, warm: Spent, stock_warm: Spent, decode: Spent) -> list[Row]:
-    variant, limit_is = f"{SIZE_PX} px to {_INPUT_PX} px", "JPEG decoding alone"
-    return [
-        row(
-            "loader_cold",
-            _FACES / cold.wall_s,
-            "faces/s",
-            limit=_FACES / decode.wall_s,
-            best_peer=_FACES / stock_cold.wall_s,
-            limit_is=limit_is,
-            peer="boto3 to files, then the peer of loader_warm",
-            variant=variant,
-        ),
-        row(
-            "loader_warm",
-            _FACES / warm.cpu_s,
-            "faces/s/core",
-            limit=_FACES / decode.cpu_s,
-            best_peer=_FACES / stock_warm.cpu_s,
-            limit_is=limit_is,
-            peer="stock webdataset and DataLoader, cv2 decoding, our crop and colours",
-            variant=variant,
-        ),
-    ]
+def _warm(epochs: "_Epochs") -> list[Row]:
+    """Ours against the limit, and against each peer with its own decoder and with ours."""
+    calls = {"ours": epochs.warm, "limit": epochs.limit, "with colours": epochs.limit_with_colours} | {
+        name: lambda epoch=epoch: _exhaust(epoch()) for name, epoch in epochs.peers.items()
+    }
+    spent = dict(zip(calls, alternately(*calls.values(), repeats=5), strict=True))
+    rates = {name: _FACES / one.cpu_s for name, one in spent.items()}
+    best = max(epochs.peers, key=rates.__getitem__)
+    ours = row(
+        "loader_warm",
+        rates["ours"],
+        "faces/s/core",
+        limit=rates["limit"],
+        best_peer=rates[best],
+        limit_is="decode, one warp and floats in a bare loop; no colours, no landmarks",
+        of_limit_with_colours=rates["ours"] / rates["with colours"],
+        peer=best,
+        variant=epochs.variant,
+    )
+    return [ours, *(row("loader_warm", rates[name], "faces/s/core", variant=name) for name in epochs.peers)]
+
+
+def _cold(epochs: "_Epochs") -> Row:
+    ours, copied, warm = alternately(epochs.cold, epochs.copy, epochs.warm, repeats=3)
+    return row(
+        "loader_cold",
+        _FACES / ours.wall_s,
+        "faces/s",
+        limit=_FACES / _together(copied, warm),
+        limit_is="a bare download of the shards, then a warm epoch",
+        bare_download_mb_s=epochs.megabytes / copied.wall_s,
+        variant=epochs.variant,
+    )
+
+
+def _together(*spent: Spent) -> float:
+    return sum(one.wall_s for one in spent)
 
 
 class _Epochs:
-    """One epoch over the same shards in each of several ways."""
+    """One epoch over the same faces in each of several ways."""
 
     def __init__(self, store: S3Store, folder: Path) -> None:
-        self._dataset, self._store, self._folder = FaceFolder(folder, faces=_FACES), store, folder
-        self._jpegs = [face.image for face in self._dataset]
+        self._dataset, self._store = FaceFolder(folder, faces=_FACES), store
         policy = ImagePolicy()
         planned = plan(self._dataset, policy, samples_per_shard=_FACES_PER_SHARD, val_fraction=0)
         self._uri = version_uri("s3://adodn/datasets", planned)
@@ -87,25 +99,32 @@ class _Epochs:
             shard.name: publish_shard(self._dataset, store, self._uri, shard, policy) for shard in planned.shards
         }
         _, self._manifest = publish_manifest(store, self._uri, planned, entries)
+        self.megabytes = sum(entry.bytes for entry in entries.values()) / 1e6
+        self.variant = f"{self._dataset.pictures_are}, {SIZE_PX} px to {INPUT_PX} px"
         self._fresh = (folder / f"cold-{number}" for number in count())
         self._loader = self._with_cache(folder / "warm")
-        self._files = self._downloaded(folder / "stock")
+        self._faces = self._stored(folder / "warm")
+        tars = self._downloaded(folder / "tars")
+        self.peers: dict[str, Epoch] = {
+            f"{name}, {decoder}": epoch
+            for decoder, decode in (("Pillow", with_pillow), ("TurboJPEG as ours", with_turbojpeg))
+            for name, epoch in peers(folder / decoder[:5], self._faces, tars, decode).items()
+        }
 
     def cold(self) -> None:
-        _exhaust(self._with_cache(next(self._fresh)))
-
-    def stock_cold(self) -> None:
-        _exhaust(_stock(self._downloaded(next(self._fresh))))
+        _exhaust(_floats(self._with_cache(next(self._fresh))))
 
     def warm(self) -> None:
-        _exhaust(self._loader)
+        _exhaust(_floats(self._loader))
 
-    def stock_warm(self) -> None:
-        _exhaust(_stock(self._files))
+    def limit(self) -> None:
+        _exhaust(limit(self._faces, colours=False))
 
-    def decode(self) -> None:
-        for jpeg in self._jpegs:
-            simplejpeg.decode_jpeg(jpeg)
+    def limit_with_colours(self) -> None:
+        _exhaust(limit(self._faces, colours=True))
+
+    def copy(self) -> None:
+        self._downloaded(next(self._fresh))
 
     def _with_cache(self, folder: Path) -> ShardLoader:
         return ShardLoader(
@@ -115,36 +134,34 @@ class _Epochs:
             cache=ShardCache(folder, max_bytes=10**9),
             split="train",
             protocol=self._dataset.protocol,
-            data=_DATA,
-            input_px=_INPUT_PX,
-            global_batch=_BATCH,
+            data=DATA,
+            input_px=INPUT_PX,
+            global_batch=BATCH,
             train=True,
         )
 
-    def _downloaded(self, folder: Path) -> list[str]:
+    def _downloaded(self, folder: Path) -> list[Path]:
         folder.mkdir()
-        names = [entry.name for entry in self._manifest.splits["train"]]
-        for name in names:
-            self._store.download(f"{self._uri}/{name}", folder / name)
-        return [str(folder / name) for name in names]
+        paths = [folder / entry.name for entry in self._manifest.splits["train"]]
+        for path in paths:
+            self._store.download(f"{self._uri}/{path.name}", path)
+        return paths
+
+    def _stored(self, folder: Path) -> Sequence[tuple[bytes, bytes]]:
+        """JPEG and JSON of every face, as the shards hold them."""
+        cache = ShardCache(folder, max_bytes=10**9)
+        shards = [
+            cache.open(entry, uri=f"{self._uri}/{entry.name}", source=self._store)
+            for entry in self._manifest.splits["train"]
+        ]
+        return [(shard.image(i), shard.record(i)) for shard in shards for i in range(len(shard.faces))]
+
+
+def _floats(loader: ShardLoader) -> Any:
+    """As the network takes them."""
+    return (to_floats(batch.images) for batch in loader)
 
 
 def _exhaust(epoch: Any) -> None:
     batches = sum(1 for _ in epoch)
-    assert batches == _FACES // _BATCH, "every way must make the same batches"
-
-
-def _stock(files: list[str]) -> Any:
-    dataset = webdataset.WebDataset(files, shardshuffle=False).shuffle(_FACES_PER_SHARD).map(_prepared)
-    return DataLoader(dataset, batch_size=_BATCH)
-
-
-def _prepared(sample: dict[str, bytes]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    image: Any = cv2.imdecode(np.frombuffer(sample["jpg"], np.uint8), cv2.IMREAD_COLOR_RGB)
-    record = json.loads(sample["json"])
-    chosen = transforms.draw_augmentation(_DATA.augment, np.random.random(transforms.NUM_DRAWS).tolist())
-    affine = transforms.crop_affine(record["box"], crop_scale=_DATA.crop_scale, augmentation=chosen)
-    crop = np.empty((_INPUT_PX, _INPUT_PX, 3), np.uint8)
-    transforms.warp(image, affine, crop)
-    transforms.adjust_colours(crop, chosen)
-    return crop, transforms.move(np.array(record["landmarks"]), transforms.invert(affine))
+    assert batches == _FACES // BATCH, "every way must make the same batches"

@@ -1,18 +1,29 @@
-"""Rendered faces as JPEG files in a folder: the raw dataset that sharding and loading are measured on.
+"""Faces of 256 px as JPEG files in a folder: the raw dataset that sharding and loading are measured on.
+
+Crops of 300W where it is at hand (`$ADODN_SHARED_DATA`, or `../shared/data` beside the repository), else rendered.
 
 dataset = FaceFolder(Path(folder), faces=256)
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from adodn import datasets
+from adodn.data import images
 from adodn.datasets.synthetic import SyntheticDataset
 from adodn.samples import FaceSample, SampleRef
 
 SIZE_PX = 256
-_RENDERED = 8
-"""Different pictures; drawing more would take longer than what is measured."""
+_MARGIN = 2.0
+_PICTURES = 32
+"""Different pictures; preparing more would take longer than what is measured."""
+_BESIDE = Path(__file__).parents[3] / "shared" / "data"
+REAL = Path(os.environ.get("ADODN_SHARED_DATA") or _BESIDE) / "300w"
 
 
 class FaceFolder:
@@ -20,16 +31,16 @@ class FaceFolder:
 
     Args:
         folder: Where to write the files.
-        faces: How many; every 8th has the same picture, in a file of its own.
+        faces: How many; every 32nd has the same picture, in a file of its own.
     """
 
     name = "folder"
     problems: Sequence[str] = ()
 
     def __init__(self, folder: Path, *, faces: int) -> None:
-        rendered = SyntheticDataset(num_train=min(faces, _RENDERED), size_px=SIZE_PX)
-        self.protocol = rendered.protocol
-        self._pictures = [rendered.read(ref) for ref in rendered.index() if ref.split == "train"]
+        self.pictures_are = "300W crops" if REAL.is_dir() else "rendered faces"
+        self._pictures = _crops() if REAL.is_dir() else _rendered()
+        self.protocol = datasets.open("synthetic", None).protocol
         self._refs = []
         for number in range(faces):
             path = folder / f"face-{number:06d}.jpg"
@@ -51,3 +62,27 @@ class FaceFolder:
 
     def _picture(self, number: int) -> FaceSample:
         return self._pictures[number % len(self._pictures)]
+
+
+def _rendered() -> list[FaceSample]:
+    rendered = SyntheticDataset(num_train=_PICTURES, num_val=0, num_common=0, num_challenging=0, size_px=SIZE_PX)
+    return list(rendered)
+
+
+def _crops() -> list[FaceSample]:
+    raw = datasets.open("300w", REAL)
+    refs = raw.index()
+    return [_crop(raw.read(refs[number * len(refs) // _PICTURES])) for number in range(_PICTURES)]
+
+
+def _crop(face: FaceSample) -> FaceSample:
+    """The square around the landmarks, at 256 px; black where it reaches beyond the photo."""
+    low, high = face.landmarks.min(0), face.landmarks.max(0)
+    scale = SIZE_PX / (_MARGIN * (high - low).max())
+    shift = (SIZE_PX - 1) / 2 - scale * (low + high) / 2
+    warp = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    pixels = cv2.warpAffine(images.decode(face.image, face.ref.locator), warp, (SIZE_PX, SIZE_PX), flags=cv2.INTER_AREA)
+    landmarks = scale * face.landmarks + shift
+    (x0, y0), (x1, y1) = landmarks.min(0).tolist(), landmarks.max(0).tolist()
+    jpeg = images.encode(np.asarray(pixels, np.uint8), quality=95)
+    return replace(face, image=jpeg, landmarks=landmarks, box=(x0, y0, x1, y1))

@@ -11,33 +11,79 @@ from hypothesis import strategies as st
 
 from adodn.config import AugmentConfig
 from adodn.data.manifest import Manifest
-from adodn.data.partition import GlobalBatches, epoch_order
-from adodn.data.transforms import NUM_DRAWS, Augmentation, crop_affine, draw_augmentation, invert, move, warp
+from adodn.data.partition import EpochOrder, GlobalBatches
+from adodn.data.transforms import (
+    NUM_DRAWS,
+    Affine,
+    crop_affine,
+    draw_augmentation,
+    invert,
+    move,
+    sample_draws,
+    warp,
+)
 from tests.shard_folder import loader_of, same, write_dataset
 
 unhurried = settings(deadline=None)
-counts = st.integers(1, 200)
+shards = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+windows = st.integers(1, 100)
 ranks = st.integers(1, 6)
 seeds = st.integers(0, 2**31 - 1)
-augmentations = st.lists(st.floats(0, 1, exclude_max=True), min_size=NUM_DRAWS, max_size=NUM_DRAWS).map(
-    lambda draws: draw_augmentation(AugmentConfig(), draws)
-)
+draws_of_a_face = st.lists(st.floats(0, 1, exclude_max=True), min_size=NUM_DRAWS, max_size=NUM_DRAWS)
+
+
+def augmented(draws: list[float], box: tuple[float, float, float, float], crop_scale: float) -> Affine:
+    chosen = draw_augmentation(AugmentConfig(), np.array([draws]))
+    affine: Affine = crop_affine(np.array([box]), crop_scale=crop_scale, augmentation=chosen)[0]
+    return affine
+
+
+def mixed(word: int) -> int:
+    """SplitMix64's output function in whole numbers."""
+    word %= 2**64
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    word = (word ^ word >> 27) * 0x94D049BB133111EB % 2**64
+    return word ^ word >> 31
+
+
+def batches_of(
+    faces: list[int], global_batch: int, *, train: bool, seed: int = 0, epoch: int = 0, window: int = 50
+) -> GlobalBatches:
+    order = EpochOrder(faces, seed=seed, epoch=epoch, train=train, window_faces=window)
+    return GlobalBatches(order, global_batch=global_batch, train=train)
 
 
 @unhurried
-@given(num_samples=counts, seed=seeds, epoch=st.integers(0, 500))
-def test_an_order_is_a_permutation(num_samples: int, seed: int, epoch: int) -> None:
-    """An epoch's order visits every face exactly once."""
-    assert sorted(epoch_order(num_samples, seed, epoch).tolist()) == list(range(num_samples))
+@given(faces=shards, window=windows, seed=seeds, epoch=st.integers(0, 500), train=st.booleans())
+def test_an_order_is_a_permutation(faces: list[int], window: int, seed: int, epoch: int, train: bool) -> None:
+    """An epoch visits every face exactly once, in windows of whole shards."""
+    order = EpochOrder(faces, seed=seed, epoch=epoch, train=train, window_faces=window)
+    assert sorted(order.indices(np.arange(sum(faces))).tolist()) == list(range(sum(faces)))
+    assert sorted(shard for number in range(order.num_windows) for shard in order.shards(number)) == list(
+        range(len(faces))
+    )
 
 
 @unhurried
-@given(num_samples=counts, world_size=ranks, share=st.integers(1, 8), train=st.booleans(), seed=seeds)
+@given(faces=shards, window=windows, seed=seeds, places=st.lists(st.integers(0, 10**6), min_size=1, max_size=20))
+def test_an_order_does_not_depend_on_how_it_is_asked(
+    faces: list[int], window: int, seed: int, places: list[int]
+) -> None:
+    """A face's turn is the same whether it is asked for alone, in any company, or after any other."""
+    wanted = np.array(places) % sum(faces)
+    whole = EpochOrder(faces, seed=seed, epoch=1, train=True, window_faces=window).indices(np.arange(sum(faces)))
+    asked = EpochOrder(faces, seed=seed, epoch=1, train=True, window_faces=window)
+    assert asked.indices(wanted).tolist() == whole[wanted].tolist()
+    assert [asked.indices(place[None]).item() for place in wanted] == whole[wanted].tolist()
+
+
+@unhurried
+@given(faces=shards, window=windows, world_size=ranks, share=st.integers(1, 8), train=st.booleans(), seed=seeds)
 def test_ranks_share_what_one_rank_would_take(
-    num_samples: int, world_size: int, share: int, train: bool, seed: int
+    faces: list[int], window: int, world_size: int, share: int, train: bool, seed: int
 ) -> None:
     """The ranks' shares, one after another, are the global batch, whatever the number of ranks."""
-    epoch = GlobalBatches(num_samples=num_samples, global_batch=share * world_size, seed=seed, epoch=1, train=train)
+    epoch = batches_of(faces, share * world_size, train=train, seed=seed, epoch=1, window=window)
     for step in range(len(epoch)):
         shares = [epoch[step].share(rank, world_size) for rank in range(world_size)]
         for name in ("indices", "is_padding", "positions"):
@@ -46,39 +92,49 @@ def test_ranks_share_what_one_rank_would_take(
 
 
 @unhurried
-@given(num_samples=counts, global_batch=st.integers(1, 40))
-def test_evaluation_counts_every_face_once(num_samples: int, global_batch: int) -> None:
+@given(faces=shards, window=windows, global_batch=st.integers(1, 40))
+def test_evaluation_counts_every_face_once(faces: list[int], window: int, global_batch: int) -> None:
     """Without padding, an epoch of evaluation is every face exactly once."""
-    epoch = GlobalBatches(num_samples=num_samples, global_batch=global_batch, seed=0, epoch=0, train=False)
+    epoch = batches_of(faces, global_batch, train=False, window=window)
     plans = [epoch[step] for step in range(len(epoch))]
     real = np.concatenate([plan.indices[~plan.is_padding] for plan in plans])
-    assert sorted(real.tolist()) == list(range(num_samples))
+    assert real.tolist() == list(range(sum(faces)))
 
 
 @unhurried
-@given(num_samples=counts, global_batch=st.integers(1, 40), seed=seeds)
-def test_training_repeats_no_face(num_samples: int, global_batch: int, seed: int) -> None:
+@given(faces=shards, window=windows, global_batch=st.integers(1, 40), seed=seeds)
+def test_training_repeats_no_face(faces: list[int], window: int, global_batch: int, seed: int) -> None:
     """No face comes twice in an epoch of training, but to fill the only batch; and fewer than a batch are left out."""
-    epoch = GlobalBatches(num_samples=num_samples, global_batch=global_batch, seed=seed, epoch=0, train=True)
+    epoch = batches_of(faces, global_batch, train=True, seed=seed, window=window)
     real = np.concatenate([plan.indices[~plan.is_padding] for plan in (epoch[step] for step in range(len(epoch)))])
     assert len(set(real.tolist())) == len(real)
-    assert num_samples - len(real) < global_batch
+    assert sum(faces) - len(real) < global_batch
 
 
 @unhurried
-@given(augmentation=augmentations, box=st.tuples(*[st.floats(0, 90)] * 2, *[st.floats(100, 300)] * 2))
-def test_the_way_back_from_a_crop_is_exact(augmentation: Augmentation, box: tuple[float, float, float, float]) -> None:
+@given(seed=seeds, epoch=st.integers(0, 10**6), indices=st.lists(st.integers(0, 2**40), min_size=1, max_size=9))
+def test_draws_of_a_face_are_its_own(seed: int, epoch: int, indices: list[int]) -> None:
+    """A face's random numbers are those that it has alone, lie from 0 to below 1, and follow SplitMix64 by hand."""
+    together = sample_draws(seed, epoch, np.array(indices))
+    assert ((together >= 0) & (together < 1)).all()
+    for row, index in zip(together, indices, strict=True):
+        stream = mixed(mixed(mixed(seed) + epoch) + index)
+        words = [mixed(stream + number * 0x9E3779B97F4A7C15) for number in range(1, NUM_DRAWS + 1)]
+        assert row.tolist() == [(word >> 11) * 2.0**-53 for word in words]
+
+
+@unhurried
+@given(draws=draws_of_a_face, box=st.tuples(*[st.floats(0, 90)] * 2, *[st.floats(100, 300)] * 2))
+def test_the_way_back_from_a_crop_is_exact(draws: list[float], box: tuple[float, float, float, float]) -> None:
     """A point that goes into the crop and back is where it was, to 1e-9 pixels."""
-    affine = crop_affine(box, crop_scale=1.3, augmentation=augmentation)
+    affine = augmented(draws, box, 1.3)
     points = np.random.default_rng(0).uniform(0, 300, (20, 2))
     np.testing.assert_allclose(move(move(points, invert(affine)), affine), points, atol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    augmentation=augmentations, side=st.floats(60, 420), offset=st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1))
-)
-def test_landmarks_follow_their_pixels(augmentation: Augmentation, side: float, offset: tuple[float, float]) -> None:
+@given(draws=draws_of_a_face, side=st.floats(60, 420), offset=st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)))
+def test_landmarks_follow_their_pixels(draws: list[float], side: float, offset: tuple[float, float]) -> None:
     """A bright dot drawn at a landmark lies, after any augmentation, enlarged or shrunk, where the landmark then is."""
     input_px = 96
     centre = np.array([260.3, 255.8])
@@ -88,7 +144,7 @@ def test_landmarks_follow_their_pixels(augmentation: Augmentation, side: float, 
     dot = 255 * np.exp(-((x - landmark[0]) ** 2 + (y - landmark[1]) ** 2) / (2 * sigma**2))
     image = np.repeat(np.rint(dot).astype(np.uint8)[..., None], 3, axis=-1)
     (x0, y0), (x1, y1) = centre - side / 2, centre + side / 2
-    affine = crop_affine((x0, y0, x1, y1), crop_scale=1.0, augmentation=augmentation)
+    affine = augmented(draws, (x0, y0, x1, y1), 1.0)
     out = np.empty((input_px, input_px, 3), np.uint8)
     warp(image, affine, out)
     weight = out[..., 0].astype(float)

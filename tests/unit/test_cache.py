@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from adodn.data import cache as cache_module
 from adodn.data.cache import ShardCache
 from adodn.data.manifest import ShardEntry
 from adodn.errors import ConfigError, ShardError, StorageError
@@ -22,11 +23,24 @@ URI = "folder://toy/"
 
 
 def open_shard(cache: ShardCache, entry: ShardEntry, store: FolderStore) -> tuple[bytes, bytes]:
-    return cache.open(entry, uri=URI + entry.name, source=store).read(0)
+    shard = cache.open(entry, uri=URI + entry.name, source=store)
+    return shard.image(0), shard.record(0)
 
 
 def three_faces(folder: Path, number: int = 0) -> ShardEntry:
     return write_shard(folder, f"train-{number:06d}.tar", tar_of(face_members(3 * number, 3)), 3)
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, cache: ShardCache, name: str) -> list[None]:
+    """A list that grows by one whenever the method is called; the method itself runs as ever."""
+    calls: list[None] = []
+    method = getattr(cache, name)
+    monkeypatch.setattr(cache, name, lambda target: calls.append(None) or method(target))
+    return calls
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def flip_a_byte(path: Path) -> None:
@@ -51,7 +65,7 @@ def test_a_shard_is_fetched_once_and_read_as_written(store: FolderStore, root: P
     entry = three_faces(store.root)
     members = face_members(0, 3)
     shard = ShardCache(root, 10**9).open(entry, uri=URI + entry.name, source=store)
-    assert [shard.read(place) for place in range(3)] == [
+    assert [(shard.image(place), shard.record(place)) for place in range(3)] == [
         (members[2 * place][1], members[2 * place + 1][1]) for place in range(3)
     ]
     open_shard(ShardCache(root, 10**9), entry, store)
@@ -165,6 +179,30 @@ def test_shards_in_use_are_never_evicted(store: FolderStore, root: Path) -> None
     assert all(cache.path(entry).exists() for entry in entries)
 
 
+def test_a_folder_never_grows_beyond_its_bound(store: FolderStore, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one shard open at a time, forty shards in a folder for twenty-five keep its bound, in fewer walks."""
+    monkeypatch.setattr(cache_module, "_MAX_OPEN", 1)
+    entries = [three_faces(store.root, number) for number in range(40)]
+    cache = ShardCache(root, max_bytes=25 * max(entry.bytes for entry in entries))
+    walks = count_calls(monkeypatch, cache, "_evict")
+    for entry in entries:
+        open_shard(cache, entry, store)
+        assert sum(path.stat().st_size for path in root.rglob("*.tar")) <= 25 * max(entry.bytes for entry in entries)
+    assert len(walks) < 40
+
+
+def test_files_are_closed_again(store: FolderStore, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shards pass, no more than the allowed number of files stays open, and a closed one is read anew."""
+    monkeypatch.setattr(cache_module, "_MAX_OPEN", 4)
+    cache = ShardCache(root, 10**9)
+    entries = [three_faces(store.root, number) for number in range(20)]
+    before = open_files()
+    first = [open_shard(cache, entry, store) for entry in entries]
+    assert open_files() <= before + 4
+    assert [open_shard(cache, entry, store) for entry in entries] == first
+    assert len(store.asked) == 20
+
+
 def test_what_a_dead_process_left_is_replaced(store: FolderStore, root: Path) -> None:
     """Half a download of a killed process is neither read nor in the way."""
     entry = three_faces(store.root)
@@ -201,7 +239,7 @@ if limit != "none":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 entry = ShardEntry(name=name, bytes=int(size), sha256=digest, samples=3)
 shard = ShardCache(Path(cache), 10**9).open(entry, uri="folder://toy/" + name, source=SlowFolder())
-print(len(shard.read(2)[0]))
+print(len(shard.image(2)))
 """
 
 

@@ -18,7 +18,7 @@ from adodn.errors import AnnotationError, ConfigError
 from adodn.occlusion import things
 from adodn.occlusion.face import Anatomy
 from adodn.occlusion.layers import Layer, lay
-from adodn.occlusion.occluder import NUM_DRAWS, Occluder, Occlusion
+from adodn.occlusion.occluder import NUM_DRAWS, Occluder, Occlusion, draw_occlusion
 from adodn.occlusion.patterns import Patterns
 from adodn.protocols import LandmarkProtocol
 from adodn.protocols.placing import place
@@ -196,23 +196,35 @@ def test_worn_things_hide_what_they_should() -> None:
         assert mask[48:].all() and not mask[36:48].any()
 
 
+def drawn(config: AugmentConfig, epoch: int = 0, count: int = 2000) -> list[Occlusion | None]:
+    return [draw_occlusion(config, row) for row in sample_draws(3, epoch, np.arange(count)).tolist()]
+
+
 def test_covers_come_as_often_as_they_should() -> None:
     """Over many faces, as many are covered as asked, by each kind equally often, and by new numbers for each."""
     config = AugmentConfig(occlusion_probability=0.4, occluders=("hand", "mask", "cup", "texture"))
-    drawn = [draw_augmentation(config, sample_draws(3, epoch, i)).occlusion for epoch in range(2) for i in range(2000)]
-    kinds = [one.kind for one in drawn if one is not None]
+    found = [one for epoch in range(2) for one in drawn(config, epoch) if one is not None]
+    kinds = [one.kind for one in found]
     assert abs(len(kinds) / 4000 - 0.4) < 0.03
     assert all(abs(kinds.count(name) / len(kinds) - 0.25) < 0.04 for name in config.occluders)
-    assert len({one.numbers for one in drawn if one is not None}) == len(kinds)
+    assert len({one.numbers for one in found}) == len(kinds)
+    assert {len(one.numbers) for one in found} == {NUM_DRAWS}
+    assert drawn(AugmentConfig()) == [None] * 2000
 
 
-def test_the_kinds_do_not_change_each_other() -> None:
-    """A face that draws the same kind from two lists of kinds gets it in the same place and colour."""
-    one, two = AugmentConfig(occlusion_probability=1, occluders=("hand",)), AugmentConfig(occlusion_probability=0.5)
-    for index in range(50):
-        first, second = (draw_augmentation(config, sample_draws(0, 0, index)).occlusion for config in (one, two))
-        assert first is not None
-        assert second is None or second.numbers == first.numbers
+def test_one_setting_never_shifts_the_draws_of_another() -> None:
+    """Crop and colours share no number with occlusion, nor how with whether and what: each has its own places."""
+    draws = sample_draws(3, 0, np.arange(50))
+    other = draws.copy()
+    other[:, 8:] = 1 - other[:, 8:]
+    plain, changed = draw_augmentation(AugmentConfig(), draws), draw_augmentation(AugmentConfig(), other)
+    for name in ("rotation", "scale", "shift_x", "shift_y", "flip", "brightness", "contrast", "saturation"):
+        assert np.array_equal(getattr(plain, name), getattr(changed, name))
+    often, seldom = (AugmentConfig(occlusion_probability=p) for p in (1.0, 0.3))
+    hands = AugmentConfig(occlusion_probability=1.0, occluders=("hand",))
+    for all_, some, hand in zip(drawn(often), drawn(seldom), drawn(hands), strict=True):
+        assert some is None or some == all_
+        assert all_ is not None and hand == Occlusion("hand", all_.numbers)
 
 
 @pytest.mark.parametrize("occluders", [[], ["hand", "hand"], ["umbrella"]])

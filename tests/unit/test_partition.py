@@ -3,23 +3,50 @@
 import numpy as np
 import pytest
 
-from adodn.data.partition import GlobalBatches, epoch_order, num_steps, require_share
+from adodn.data.partition import EpochOrder, GlobalBatches, num_steps, permutation, require_share
 from adodn.errors import ConfigError
 
 
 def batches(num_samples: int, global_batch: int, *, train: bool, epoch: int = 0) -> GlobalBatches:
-    return GlobalBatches(num_samples=num_samples, global_batch=global_batch, seed=3, epoch=epoch, train=train)
+    return GlobalBatches(order(num_samples, epoch=epoch, train=train), global_batch=global_batch, train=train)
+
+
+def order(num_samples: int, *, seed: int = 3, epoch: int = 0, train: bool = True) -> EpochOrder:
+    return EpochOrder([num_samples], seed=seed, epoch=epoch, train=train)
+
+
+def visited(epoch: EpochOrder) -> list[int]:
+    return epoch.indices(np.arange(len(epoch))).tolist()
 
 
 def test_the_order_never_changes() -> None:
     """Same seed and epoch, same order, in every release: a stored fingerprint promises it."""
-    assert epoch_order(10, seed=7, epoch=2).tolist() == [8, 6, 4, 0, 5, 7, 1, 3, 9, 2]
+    assert permutation(10, 7, 2).tolist() == [8, 6, 4, 0, 5, 7, 1, 3, 9, 2]
+    shuffled = EpochOrder([3, 4, 5], seed=7, epoch=2, train=True, window_faces=6)
+    assert visited(shuffled) == [2, 1, 6, 4, 0, 5, 3, 8, 7, 11, 9, 10]
 
 
 def test_epochs_and_seeds_shuffle_anew() -> None:
     """Another epoch and another seed each give another order."""
-    orders = {tuple(epoch_order(50, seed, epoch).tolist()) for seed in (0, 1) for epoch in (0, 1)}
+    orders = {tuple(visited(order(50, seed=seed, epoch=epoch))) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
+
+
+def test_windows_are_whole_shards() -> None:
+    """Shards of 4, 4, 1 and 9 faces in windows of 5 and more: two shards, the next two, none cut and none left out."""
+    plain = EpochOrder([4, 4, 1, 9], seed=0, epoch=0, train=False, window_faces=5)
+    assert [plain.shards(window) for window in range(plain.num_windows)] == [[0, 1], [2, 3]]
+    assert [plain.window_of(place) for place in (0, 7, 8, 17)] == [0, 0, 1, 1]
+
+
+def test_a_window_visits_its_own_shards_alone() -> None:
+    """In training, the faces of a window are those of its shards, shuffled over all of them."""
+    epoch = EpochOrder([50] * 8, seed=1, epoch=5, train=True, window_faces=100)
+    places = visited(epoch)
+    for window in range(4):
+        faces = places[100 * window : 100 * window + 100]
+        assert sorted({face // 50 for face in faces}) == sorted(epoch.shards(window))
+        assert len({face // 50 for face in faces[:20]}) == 2
 
 
 def test_ranks_take_contiguous_runs() -> None:
@@ -49,7 +76,7 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     """Three faces in batches of eight train as one batch that goes round and round."""
     epoch = batches(3, 8, train=True)
     assert len(epoch) == 1
-    assert epoch[0].indices.tolist() == np.resize(epoch_order(3, seed=3, epoch=0), 8).tolist()
+    assert epoch[0].indices.tolist() == np.resize(visited(order(3)), 8).tolist()
     assert epoch[0].is_padding.tolist() == [False] * 3 + [True] * 5
 
 
