@@ -8,13 +8,13 @@ sprite = board.sprite()
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats: TypeAlias = NDArray[np.float32]
+Floats: TypeAlias = NDArray[np.floating[Any]]
 Reals: TypeAlias = NDArray[np.float64]
 Image: TypeAlias = NDArray[np.uint8]
 

@@ -67,9 +67,11 @@ class Anatomy:
         mouth = mouth_of(protocol)
         if not (right and left and mouth):
             return Anatomy(whole=None, lower=None)
-        upper = {right: _RIGHT_EYE, left: _LEFT_EYE, mouth: _MOUTH}
+        upper: dict[Points, tuple[float, float]] = {right: _RIGHT_EYE, left: _LEFT_EYE, mouth: _MOUTH}
         jaw = protocol.parts.get("jaw", ())
-        below = {(jaw[round(at * (len(jaw) - 1))],): place for at, place in _JAW.items()} if len(jaw) >= 5 else {}
+        below: dict[Points, tuple[float, float]] = (
+            {(jaw[round(at * (len(jaw) - 1))],): place for at, place in _JAW.items()} if len(jaw) >= 5 else {}
+        )
         chin = points_of(protocol, "chin")
         below |= {chin: _CHIN} if chin and not below else {}
         return Anatomy(

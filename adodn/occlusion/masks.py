@@ -181,9 +181,9 @@ def _folds(board: Board, design: MaskDesign) -> Floats:
     elif design.cut in ("ffp2", "cloth"):
         height += np.float32(-0.1) * np.exp(-abs(x) / np.float32(0.035)) - np.float32(0.12) * abs(x)
     else:
-        for fold in range(5):
-            a, b, c = uniform(3, design.seed * 7 + fold)
-            drape = y - np.float32(2.3 + 0.75 * fold * (0.6 + 0.6 * a)) + np.float32(0.35 * (b - 0.2)) * x * x
+        for number in range(5):
+            a, b, c = uniform(3, design.seed * 7 + number)
+            drape = y - np.float32(2.3 + 0.75 * number * (0.6 + 0.6 * a)) + np.float32(0.35 * (b - 0.2)) * x * x
             height += np.float32(0.05 + 0.05 * c) * np.exp(-((drape / np.float32(0.14)) ** 2))
     return np.asarray(height, np.float32)
 

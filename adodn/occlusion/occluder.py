@@ -38,8 +38,8 @@ _WHAT = _WHETHER + 1 + NUM_DRAWS
 _LUMA = (0.299, 0.587, 0.114)
 # Sides of a patch, as fractions of the crop: about an eye with its brow, up to half of the face.
 _PATCH_SIDES = (0.15, 0.5)
-_SPRITE_PX = (36, 18, 9)
-"""Pixels a face unit, of which the smallest that is not enlarged by more than 1.7 is taken."""
+_SPRITE_PX = (44, 22, 11)
+"""Pixels a face unit, of which the smallest that need not be enlarged is taken."""
 _WORN = ("mask", "sunglasses", "scarf", "fringe")
 _SKINS = (
     *((1.0, 0.8, 0.7), (0.98, 0.76, 0.62), (0.92, 0.68, 0.52)),
@@ -157,7 +157,7 @@ class Occluder:
         if right_brighter if worn else scene.draws[5] < 0.5:
             matrix[:, 0] *= -1
         unit = math.sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
-        px = next((px for px in reversed(_SPRITE_PX) if 1.7 * px >= unit), _SPRITE_PX[0])
+        px = next((px for px in reversed(_SPRITE_PX) if px >= unit), _SPRITE_PX[0])
         sprite = _sprite(kind, int(scene.draws[0] * things.VARIANTS), px, _tint(kind, scene.draws[8], skin, luma))
         light = min(max(luma / 125, 0.3), 1.15) * (0.85 + 0.25 * scene.draws[7])
         return placed(sprite, matrix, scene.side), light
@@ -185,8 +185,8 @@ class Occluder:
         if corners < 0.35:
             ring = ring / np.abs(ring).max(axis=1, keepdims=True)
         elif corners < 0.75:
-            waves = zip(scene.draws[20:24], scene.draws[24:28], (2, 3, 4, 5), strict=True)
-            ring *= (1 + sum(0.22 * a * np.sin(k * angles + 6.28 * p) for a, p, k in waves))[:, None]
+            depths, phases, counts = np.array(scene.draws[20:24]), np.array(scene.draws[24:28]), np.arange(2, 6)
+            ring *= 1 + 0.22 * np.sin(angles[:, None] * counts + 6.28 * phases) @ depths[:, None]
         cos, sin = math.cos(6.28 * turn), math.sin(6.28 * turn)
         outline = centre + (ring * half) @ np.array([[cos, sin], [-sin, cos]])
         x0, y0, x1, y1 = _within(outline, scene.side, margin=3)
@@ -274,7 +274,7 @@ def _blobs(hidden: Reals, shown: Reals, size: tuple[int, int], wide: float) -> I
     for points, level, share in ((hidden, 255, 1.0), (shown, 0, 0.36)):
         dots = np.rint(points.clip(-4 * wide, 4 * max(size)) / _COARSE * 16 - 8).astype(np.int32)
         pairs = np.repeat(dots[:, None], 2, axis=1)
-        cv2.polylines(coarse, pairs, False, (level,), max(1, round(share * wide / _COARSE)), cv2.LINE_8, 4)
+        cv2.polylines(coarse, list(pairs), False, (level,), max(1, round(share * wide / _COARSE)), cv2.LINE_8, 4)
     soft = max(0.14 * wide / _COARSE, 0.3)
     window = 2 * math.ceil(2 * soft) + 1
     coarse = cv2.GaussianBlur(coarse, (window, window), soft)

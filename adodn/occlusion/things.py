@@ -86,7 +86,7 @@ def _scarf(variant: int, px: int) -> Sprite:
     height = height + 0.03 * board.noise(0.2, 520 + variant)
     stripes = (np.sin(board.x * 2.2 + sag) > 0.55) * np.float32(0.5 if variant % 2 else 0.0)
     colour = 40 + 170 * np.array([red, green, blue], np.float32)
-    colour = 0.5 * colour + 0.5 * colour.mean()  # wool is seldom as bright as paint
+    colour = np.asarray(0.5 * (colour + colour.mean()), np.float32)  # wool is seldom as bright as paint
     cloth_colour = colour * (1 - stripes[..., None]) + (255 - colour) * stripes[..., None]
     wool = 1 + 0.16 * weave(board.x, sag, 7 + 6 * float(knit)) + 0.04 * board.noise(0.03, 540 + variant)
     board.paint(cloth, cloth_colour * (board.shade(np.asarray(height, np.float32)) * wool)[..., None])
@@ -104,7 +104,7 @@ def _fringe(variant: int, px: int) -> Sprite:
     wave = np.float32(0.05 + 0.12 * wavy) * np.sin(np.float32(1.6) * board.y + board.noise(0.9, 600 + variant))
     across = board.x - lean * fall * np.sqrt(fall.clip(0)) * np.float32(0.5) + wave
     # Hairs of one lock run together towards its tip.
-    locks = np.float32(2.6 + 2.4 * clump)
+    locks = 2.6 + 2.4 * clump
     share = np.clip(fall / 5, 0, 1)
     across = across + np.float32(0.8) * share * np.sin(2 * np.pi * locks * across) / (2 * np.pi * locks)
     length = np.float32((2.3 + 1.5 * reach) if full else (4.0 + 2.0 * reach))
@@ -265,11 +265,11 @@ def _cup(variant: int, px: int) -> Sprite:
 def _rounded(width: float, height: float, corner: float) -> Reals:
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False) + 1e-6
     circle = corner * np.stack([np.cos(turn), np.sin(turn)], 1)
-    return circle + np.sign(circle) * [width / 2 - corner, height / 2 - corner]
+    return np.asarray(circle + np.sign(circle) * [width / 2 - corner, height / 2 - corner])
 
 
 def _union(masks: Iterable[Floats]) -> Floats:
-    return np.maximum.reduce(list(masks))
+    return np.asarray(np.maximum.reduce(list(masks)))
 
 
 DRAWN: dict[str, Callable[[int, int], Sprite]] = {

@@ -110,7 +110,7 @@ class Wearer:
         rows, columns = -(-(y1 - y0) // _GRID_PX) + 1, -(-(x1 - x0) // _GRID_PX) + 1
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) * float(_GRID_PX) + (x0, y0)
         back = np.linalg.inv(np.vstack([frame, (0, 0, 1)]))[:2]
-        coarse = grid @ back[:, :2].T + back[:, 2]
+        coarse = np.asarray(grid @ back[:, :2].T + back[:, 2], np.float64)
         if self._anchors is not None:
             points, places = self._anchors
             coarse = _bent(coarse, _unfolded(landmarks[points] @ back[:, :2].T + back[:, 2], places), places)
