@@ -67,7 +67,7 @@ class Dataset(Protocol):
         ...
 
     def read(self, ref: SampleRef) -> FaceSample:
-        """Read one face.
+        """Read one face. Several threads may call this at once.
 
         Raises:
             AnnotationError: If its annotation or image cannot be read.

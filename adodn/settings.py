@@ -25,6 +25,13 @@ class Settings(BaseSettings):
     s3_access_key: str = ""
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
+    s3_attempts: int = 5
+    """Tries of one operation."""
+    s3_connect_timeout_s: float = 5
+    s3_read_timeout_s: float = 30
+    """Longest silence of the store before a try counts as failed."""
+    s3_deadline_s: float = 300
+    """Of one operation, all its tries and pauses together."""
     bucket: str = "adodn"
     """Holds `datasets/`, `runs/` and `weights/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"

@@ -4,7 +4,7 @@ shard_dataset(dataset="300w", root=Path("300w"))      # answers the manifest's a
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,9 +30,12 @@ from pydantic import Field
 from adodn import datasets, settings
 from adodn.data import images
 from adodn.data.crop import stored_face
+from adodn.data.exclusions import read_exclusions
 from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
 from adodn.data.plan import PlannedShard, ShardPlan, plan
-from adodn.data.shards import find_shard, publish_manifest, publish_shard, version_uri
+from adodn.data.preview import Preview, preview
+from adodn.data.quarantine import BadBudget
+from adodn.data.shards import find_shard, own_order, publish_manifest, publish_shard, version_uri
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError, StorageError
 from adodn.samples import Dataset, SampleRef
@@ -57,8 +60,13 @@ def shard_dataset(
     max_px: Annotated[int, Field(ge=32, le=2048)] = 384,
     margin: Annotated[float, Field(ge=1, le=8)] = 2.0,
     destination: str | None = None,
+    exclude: Path | None = None,
+    max_bad: str = "0",
+    dry_run: bool = False,
 ) -> str:
     """Write a raw dataset to S3; shards that are there already are not written again.
+
+    Runs of the same dataset at the same time, on any workers, share the work.
 
     Args:
         dataset: Which raw dataset.
@@ -67,14 +75,20 @@ def shard_dataset(
         max_px: Largest side of stored images.
         margin: Side of the stored square over that of the face box.
         destination: Folder of datasets within the bucket of the settings; by default `s3://BUCKET/datasets`.
+        exclude: CSV of faces to leave out, key and reason, on the machine that runs the flow.
+        max_bad: How many faces that cannot be stored may be left out: a number, or like `0.5%`.
+        dry_run: Show what would be written, and write nothing to S3.
 
     Returns:
         The manifest's address.
     """
-    base_uri = allowed_destination(destination)
+    base_uri, budget = allowed_destination(destination), BadBudget.parse(max_bad)
+    excluded = read_exclusions(exclude) if exclude else {}
     raw = datasets.open(dataset, allowed_root(root), **(options or {}))
-    shard_plan = plan_shards(raw, ImagePolicy(max_px=max_px, margin=margin))
+    shard_plan = plan_shards(raw, ImagePolicy(max_px=max_px, margin=margin), excluded, budget)
     target = _Target(S3Store.from_settings(settings.get()), version_uri(base_uri, shard_plan))
+    if dry_run:
+        return show_preview(preview(target.store, base_uri, shard_plan))
     entries = write_shards(raw, target, shard_plan)
     uri, manifest = publish_manifest(target.store, target.folder, shard_plan, entries)
     show_counts(uri, manifest)
@@ -108,10 +122,16 @@ def allowed_destination(destination: str | None) -> str:
 
 
 @task(name="plan")
-def plan_shards(raw: Dataset, policy: ImagePolicy) -> ShardPlan:
+def plan_shards(raw: Dataset, policy: ImagePolicy, exclude: Mapping[str, str], max_bad: BadBudget) -> ShardPlan:
     """Read every face once and decide which shard it goes into."""
-    shard_plan = plan(raw, policy)
-    get_run_logger().info("%s faces, %s shards", shard_plan.num_samples, len(shard_plan.shards))
+    shard_plan = plan(raw, policy, exclude=exclude, max_bad=max_bad)
+    get_run_logger().info(
+        "%s faces, %s shards; %s faces excluded, %s quarantined",
+        shard_plan.num_samples,
+        len(shard_plan.shards),
+        len(shard_plan.excluded),
+        len(shard_plan.quarantined),
+    )
     return shard_plan
 
 
@@ -119,7 +139,7 @@ def write_shards(raw: Dataset, target: _Target, shard_plan: ShardPlan) -> dict[s
     """Write all shards, a task each, and show how far it is."""
     artifact = create_progress_artifact(progress=0.0, key="shards-written", description=target.folder)
     assert isinstance(artifact, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
-    futures = [_submit(raw, target, shard, shard_plan.policy) for shard in shard_plan.shards]
+    futures = [_submit(raw, target, shard, shard_plan.policy) for shard in own_order(shard_plan)]
     entries: dict[str, ShardEntry] = {}
     for future in as_completed(futures):
         entry = ShardEntry(**future.result())
@@ -160,14 +180,42 @@ def write_shard(raw: Dataset, target: _Target, shard: PlannedShard, policy: Imag
 
 
 def show_counts(uri: str, manifest: Manifest) -> None:
-    """Publish a table of splits, subsets and problems."""
+    """Publish a table of splits, subsets, problems and faces left out."""
     rows: list[dict[str, Any]] = [
         {"what": f"split {split}", "faces": manifest.num_samples(split), "shards": len(shards)}
         for split, shards in manifest.splits.items()
     ]
-    rows += [{"what": f"subset {name}", "faces": faces, "shards": ""} for name, faces in manifest.subsets.items()]
-    rows += [{"what": f"lacks: {problem}", "faces": "", "shards": ""} for problem in manifest.problems]
-    create_table_artifact(table=rows, key="sharded-dataset", description=f"{uri}\n\n{manifest.split_rule}")
+    _publish_table(rows, manifest, f"{uri}\n\n{manifest.split_rule}")
+
+
+def show_preview(shown: Preview) -> str:
+    """Publish a table of what would be written.
+
+    Returns:
+        The address that the manifest would have.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "what": f"split {split}, about {part.megabytes:.1f} MB, {len(part.in_store)} shards in the store",
+            "faces": part.faces,
+            "shards": part.shards,
+        }
+        for split, part in shown.splits.items()
+    ]
+    problem = f"\n\nThe store could not be asked: {shown.store_problem}" if shown.store_problem else ""
+    _publish_table(rows, shown, f"Dry run, nothing was written: {shown.manifest}\n\n{shown.split_rule}{problem}")
+    get_run_logger().info("dry run, nothing was written: %s", shown)
+    return shown.manifest
+
+
+def _publish_table(rows: list[dict[str, Any]], shown: Manifest | Preview, description: str) -> None:
+    """Add to the splits what manifest and preview both have."""
+    rows += [{"what": f"subset {name}", "faces": faces, "shards": ""} for name, faces in shown.subsets.items()]
+    rows += [{"what": f"lacks: {problem}", "faces": "", "shards": ""} for problem in shown.problems]
+    if shown.excluded:
+        rows.append({"what": "excluded as asked", "faces": len(shown.excluded), "shards": ""})
+    rows += [{"what": f"quarantined: {key}: {why}", "faces": 1, "shards": ""} for key, why in shown.quarantined.items()]
+    create_table_artifact(table=rows, key="sharded-dataset", description=description)
 
 
 def show_faces(raw: Dataset, shard_plan: ShardPlan) -> None:

@@ -1,5 +1,6 @@
 """Cuts the stored image of a face out of its original. It augments nothing; that is the loader's work.
 
+    storing = examine(sample, ImagePolicy())        # all that could go wrong goes wrong here
     jpeg, record = stored_face(sample, ImagePolicy())
 
 The rule, in full:
@@ -27,6 +28,20 @@ from adodn.samples import Box, FaceSample
 SLACK = 1.25
 
 
+_BYTES_PER_PIXEL = 0.6
+"""What a stored pixel takes about, at quality 95 without colour subsampling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """How a face's image will be stored."""
+
+    keeps_bytes: bool
+    """As it is; else it is cut, shrunk and encoded again."""
+    image_bytes: int
+    """Size of the stored image; estimated where it is encoded again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     jpeg: bytes
@@ -35,18 +50,43 @@ class _Stored:
     y: int
 
 
-def stored_face(sample: FaceSample, policy: ImagePolicy) -> tuple[bytes, FaceRecord]:
-    """The JPEG and the record that a shard holds for a face.
+def examine(sample: FaceSample, policy: ImagePolicy) -> Storing:
+    """Check all that could stand against storing a face, its pixels included, and say how it will be stored.
 
     Raises:
         AnnotationError: If the image cannot be decoded, or the face lies outside it.
     """
-    landmarks = sample.landmarks
-    if not np.isfinite(landmarks).all() or not np.isfinite(sample.box).all():
-        raise AnnotationError(f"{sample.ref.locator}: landmarks and box must be finite numbers")
-    stored = _store(sample, policy)
+    where = sample.ref.locator
+    if not np.isfinite(sample.landmarks).all() or not np.isfinite(sample.box).all():
+        raise AnnotationError(f"{where}: landmarks and box must be finite numbers")
+    header = images.inspect(sample.image, where)
+    x0, y0, x1, y1 = _place(sample, policy, header.width, header.height)
+    is_sound = images.is_sound_jpeg(sample.image, header)
+    if is_sound and header.plain_jpeg and max(header.width, header.height) <= SLACK * policy.max_px:
+        return Storing(True, len(sample.image))
+    if not is_sound:
+        images.decode(sample.image, where)
+    shrink = min(1.0, policy.max_px / max(x1 - x0, y1 - y0))
+    return Storing(False, round((x1 - x0) * (y1 - y0) * shrink**2 * _BYTES_PER_PIXEL))
+
+
+def stored_face(
+    sample: FaceSample, policy: ImagePolicy, *, keeps_bytes: bool | None = None
+) -> tuple[bytes, FaceRecord]:
+    """The JPEG and the record that a shard holds for a face.
+
+    Args:
+        sample: The face.
+        policy: How images are stored.
+        keeps_bytes: What `examine` said of these very bytes, which are then not decoded only to be checked again.
+
+    Raises:
+        AnnotationError: If the image cannot be decoded, or the face lies outside it.
+    """
+    keeps = examine(sample, policy).keeps_bytes if keeps_bytes is None else keeps_bytes
+    stored = _Stored(sample.image, 1.0, 0, 0) if keeps else _encoded(sample, policy)
     offset = np.array([stored.x, stored.y], dtype=np.float64)
-    moved = (landmarks + 0.5 - offset) / stored.scale - 0.5
+    moved = (sample.landmarks + 0.5 - offset) / stored.scale - 0.5
     corners = (np.reshape(sample.box, (2, 2)) + 0.5 - offset) / stored.scale - 0.5
     (x0, y0), (x1, y1) = corners.tolist()
     record = FaceRecord(
@@ -63,21 +103,22 @@ def stored_face(sample: FaceSample, policy: ImagePolicy) -> tuple[bytes, FaceRec
     return stored.jpeg, record
 
 
-def _store(sample: FaceSample, policy: ImagePolicy) -> _Stored:
-    where = sample.ref.locator
-    header = images.inspect(sample.image, where)
-    box = _policy_box(sample, policy)
-    x0, y0, x1, y1 = _window(box, policy.margin, header.width, header.height)
-    if x0 >= x1 or y0 >= y1 or max(box[2] - box[0], box[3] - box[1]) <= 0:
-        raise AnnotationError(
-            f"{where}: a face has an extent and lies in its image of {header.width} x {header.height}, got box {box}"
-        )
-    small = max(header.width, header.height) <= SLACK * policy.max_px
-    if header.plain_jpeg and small and images.is_sound_jpeg(sample.image):
-        return _Stored(sample.image, 1.0, 0, 0)
-    pixels = images.decode(sample.image, where)
+def _encoded(sample: FaceSample, policy: ImagePolicy) -> _Stored:
+    pixels = images.decode(sample.image, sample.ref.locator)
+    x0, y0, x1, y1 = _place(sample, policy, width=pixels.shape[1], height=pixels.shape[0])
     shrunk, scale = _shrink(pixels[y0:y1, x0:x1], policy.max_px)
     return _Stored(images.encode(shrunk, quality=policy.jpeg_quality), scale, x0, y0)
+
+
+def _place(sample: FaceSample, policy: ImagePolicy, width: int, height: int) -> tuple[int, int, int, int]:
+    """The window of a face that has one."""
+    box = _policy_box(sample, policy)
+    x0, y0, x1, y1 = _window(box, policy.margin, width, height)
+    if x0 >= x1 or y0 >= y1 or max(box[2] - box[0], box[3] - box[1]) <= 0:
+        raise AnnotationError(
+            f"{sample.ref.locator}: a face has an extent and lies in its image of {width} x {height}, got box {box}"
+        )
+    return x0, y0, x1, y1
 
 
 def _policy_box(sample: FaceSample, policy: ImagePolicy) -> Box:

@@ -74,6 +74,10 @@ class Manifest:
     """How train and val were parted, in words."""
     problems: tuple[str, ...] = ()
     """What the raw dataset lacked."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Faces left out on request: key → reason."""
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Faces left out because they cannot be read or stored, within the budget for such: key → reason."""
 
     @property
     def landmark_protocol(self) -> LandmarkProtocol:
@@ -89,8 +93,15 @@ class Manifest:
         return sum(shard.samples for shard in self.splits.get(split, ()))
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no blanks."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no blanks; `excluded` and `quarantined` only where there are such.
+
+        So manifests from before these fields keep their digests.
+        """
+        fields = asdict(self)
+        for name in ("excluded", "quarantined"):
+            if not fields[name]:
+                del fields[name]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:

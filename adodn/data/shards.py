@@ -8,14 +8,18 @@ dataset behind, and the next one goes on where it ended.
 """
 
 import hashlib
+import random
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from adodn.data.crop import stored_face
+from adodn.data.examination import Progress, face_digest
 from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
-from adodn.data.plan import PlannedShard, Progress, ShardPlan, plan
+from adodn.data.plan import PlannedShard, ShardPlan, plan
+from adodn.data.quarantine import BadBudget
 from adodn.data.store import S3Store
 from adodn.data.tarballs import build_tar
-from adodn.errors import ManifestError, StorageError
+from adodn.errors import AnnotationError, ManifestError, StorageError
 from adodn.protocols import own_definition
 from adodn.samples import Dataset
 
@@ -23,35 +27,95 @@ MANIFEST = "manifest.json"
 
 
 def shard_dataset(
-    dataset: Dataset, store: S3Store, base_uri: str, policy: ImagePolicy, *, progress: Progress | None = None
+    dataset: Dataset,
+    store: S3Store,
+    base_uri: str,
+    policy: ImagePolicy,
+    *,
+    exclude: Mapping[str, str] | None = None,
+    max_bad: BadBudget | None = None,
+    threads: int = 4,
+    progress: Progress | None = None,
 ) -> tuple[str, Manifest]:
-    """Write a dataset to `base_uri/NAME/VERSION/`; does nothing for what is already there.
+    """Plan a dataset and publish it.
 
     Args:
         dataset: The raw dataset.
         store: Where to write.
         base_uri: Folder of all datasets, e.g. `s3://adodn/datasets`.
         policy: How images are stored.
-        progress: Told of every face read and every face written.
+        exclude: Faces to leave out, key → reason.
+        max_bad: How many faces that cannot be read or stored may be left out as well; by default none.
+        threads: How many faces are read, and how many shards are made, at a time.
+        progress: Told of faces read and faces written.
 
     Returns:
         The manifest's address, and the manifest.
 
     Raises:
-        AnnotationError: If a face cannot be read or stored; then no manifest is written.
+        ConfigError: If `exclude` names a face that the dataset has not.
+        AnnotationError: If more faces than `max_bad` cannot be read or stored; then nothing is written.
         ManifestError: If this version is already published and differs.
         StorageError: If the store refuses.
     """
-    shard_plan = plan(dataset, policy, progress=progress)
+    shard_plan = plan(dataset, policy, exclude=exclude, max_bad=max_bad, threads=threads, progress=progress)
+    return publish(dataset, store, base_uri, shard_plan, threads=threads, progress=progress)
+
+
+def publish(
+    dataset: Dataset,
+    store: S3Store,
+    base_uri: str,
+    shard_plan: ShardPlan,
+    *,
+    threads: int = 4,
+    progress: Progress | None = None,
+) -> tuple[str, Manifest]:
+    """Write what was planned to `base_uri/NAME/VERSION/`; does nothing for what is already there.
+
+    Several runs of the same plan, on any machines, share the work: each begins at a shard of its own and leaves out
+    those that are in the store when it comes to them. As many shards as threads are in memory at a time.
+
+    Args:
+        dataset: The raw dataset.
+        store: Where to write.
+        base_uri: Folder of all datasets.
+        shard_plan: What `plan` made of the dataset.
+        threads: How many shards are made and uploaded at a time.
+        progress: Told of faces written.
+
+    Returns:
+        The manifest's address, and the manifest.
+
+    Raises:
+        AnnotationError: If a face is not what it was when it was planned; then no manifest is written.
+        ManifestError: If this version is already published and differs.
+        StorageError: If the store refuses.
+    """
     folder = version_uri(base_uri, shard_plan)
     entries: dict[str, ShardEntry] = {}
     done = 0
-    for shard in shard_plan.shards:
-        entries[shard.name] = publish_shard(dataset, store, folder, shard, policy)
-        done += len(shard.refs)
-        if progress:
-            progress("write", done, shard_plan.num_samples)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        work = [
+            pool.submit(publish_shard, dataset, store, folder, shard, shard_plan.policy)
+            for shard in own_order(shard_plan)
+        ]
+        for future in as_completed(work):
+            entry = future.result()
+            entries[entry.name] = entry
+            done += entry.samples
+            if progress:
+                progress("write", done, shard_plan.num_samples)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return publish_manifest(store, folder, shard_plan, entries)
+
+
+def own_order(shard_plan: ShardPlan) -> tuple[PlannedShard, ...]:
+    """All shards, beginning at another one in every run: runs at the same time do not make the same ones."""
+    first = random.randrange(len(shard_plan.shards))
+    return shard_plan.shards[first:] + shard_plan.shards[:first]
 
 
 def version_uri(base_uri: str, shard_plan: ShardPlan) -> str:
@@ -71,7 +135,7 @@ def find_shard(store: S3Store, folder: str, shard: PlannedShard) -> ShardEntry |
         return None
     if found.metadata.get("plan") != shard.digest or "sha256" not in found.metadata:
         raise StorageError(f"{uri}: is not the shard that was planned there; delete it, then shard again")
-    return ShardEntry(name=shard.name, bytes=found.bytes, sha256=found.metadata["sha256"], samples=len(shard.refs))
+    return ShardEntry(name=shard.name, bytes=found.bytes, sha256=found.metadata["sha256"], samples=len(shard.faces))
 
 
 def publish_shard(
@@ -80,7 +144,7 @@ def publish_shard(
     """Build one shard and put it in the store, unless it is there.
 
     Raises:
-        AnnotationError: If a face cannot be read or stored.
+        AnnotationError: If a face cannot be read, or is not what it was when it was planned.
         StorageError: If the store refuses, or does not hold afterwards what was written.
     """
     found = find_shard(store, folder, shard)
@@ -88,7 +152,7 @@ def publish_shard(
         return found
     data = build_shard(dataset, shard, policy)
     entry = ShardEntry(
-        name=shard.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=len(shard.refs)
+        name=shard.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=len(shard.faces)
     )
     store.put(f"{folder}/{shard.name}", data, if_absent=True, metadata={"plan": shard.digest, "sha256": entry.sha256})
     _confirm(store, folder, shard, entry)
@@ -96,11 +160,21 @@ def publish_shard(
 
 
 def build_shard(dataset: Dataset, shard: PlannedShard, policy: ImagePolicy) -> bytes:
-    """The tar of one shard: `<key>.jpg`, then `<key>.json`, in the order of the keys."""
+    """The tar of one shard: `<key>.jpg`, then `<key>.json`, in the order of the keys.
+
+    Raises:
+        AnnotationError: If a face cannot be read, or is not what it was when it was planned.
+    """
     members: list[tuple[str, bytes]] = []
-    for ref in shard.refs:
-        jpeg, record = stored_face(dataset.read(ref), policy)
-        members += [(f"{ref.key}.jpg", jpeg), (f"{ref.key}.json", record.to_json().encode())]
+    for face in shard.faces:
+        sample = dataset.read(face.ref)
+        jpeg, record = stored_face(sample, policy, keeps_bytes=face.keeps_bytes)
+        if face_digest(sample, record.image_sha256) != face.digest:
+            raise AnnotationError(
+                f"{face.ref.locator}: face {face.ref.key!r} is no longer what it was when shard {shard.name} was "
+                "planned; let nobody write to the dataset, then shard again"
+            )
+        members += [(f"{face.ref.key}.jpg", jpeg), (f"{face.ref.key}.json", record.to_json().encode())]
     return build_tar(members)
 
 
@@ -130,6 +204,8 @@ def publish_manifest(
         subsets=shard_plan.subsets,
         split_rule=shard_plan.split_rule,
         problems=shard_plan.problems,
+        excluded=shard_plan.excluded,
+        quarantined=shard_plan.quarantined,
     )
     uri = f"{folder}/{MANIFEST}"
     if not store.put(uri, manifest.to_json().encode(), if_absent=True):

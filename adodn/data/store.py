@@ -2,31 +2,53 @@
 
 store = S3Store.from_settings(settings.get())
 store.put("s3://adodn/datasets/300w/…/manifest.json", data, if_absent=True)
+
+Retries are our own, not botocore's, which begin none once an answer's body is being read and know no deadline.
 """
 
+import io
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias, TypeVar
 from uuid import uuid4
 
 import boto3
+import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.parsers import ResponseParserError
 from pydantic import SecretStr
 
-from adodn.errors import StorageError
+from adodn.data.retries import Tries
+from adodn.errors import ConfigError, StorageError
 from adodn.settings import Settings
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY = re.compile(r"[A-Za-z0-9!_.*'()=@+,-][A-Za-z0-9!_.*'()=@+,/ -]*")
-_BLOCK = 1 << 20
+_FIRST_BLOCK, _LAST_BLOCK = 16, 1 << 18
+_STREAMED = 1 << 20
+"""A body from here on is sent in blocks, with a look at the clock before each."""
+_WRITER = "put-id"
+_NO_ANSWER = (ConnectionError, HTTPClientError, urllib3.exceptions.HTTPError)
+_DAMAGED = (IncompleteReadError, FlexibleChecksumError, ResponseParserError)
+_TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ConditionalRequestConflict"})
 _lock = threading.Lock()
+
+_T = TypeVar("_T")
+_Request: TypeAlias = Callable[[Any, Tries], _T]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,11 +66,15 @@ class S3Store:
     """An S3 endpoint and the credentials for it.
 
     Cheap to copy and to pickle: the connection is opened on first use, once a process, and shared by its threads.
-    Each call tries `attempts` times with growing, jittered pauses of at most 20 s, and one try waits at most 5 s for a
-    connection and 60 s for an answer; so no call hangs for ever.
+
+    Every operation is tried again, after a jittered pause, when there is no answer, the answer is cut or damaged, or
+    the store says that it is overloaded or broken (5xx, 429). A refusal (403), a missing object (404) and any other
+    answer are final. An operation ends by its deadline, all tries together.
 
     Raises:
-        StorageError: From every method: no such bucket or key, credentials refused, or no answer.
+        ConfigError: If the deadline leaves no time for one try.
+        StorageError: From every method: no such bucket or key, credentials refused, or no whole answer by the
+            deadline; the message has the address, the operation, how often and how long it was tried.
     """
 
     endpoint_url: str
@@ -56,6 +82,21 @@ class S3Store:
     secret_key: SecretStr
     region: str = "us-east-1"
     attempts: int = 5
+    connect_timeout_s: float = 5
+    read_timeout_s: float = 30
+    """Longest silence of the store."""
+    deadline_s: float = 300
+    """Of one operation, all its tries and pauses; of a listing, of each page."""
+    pause_s: float = 1
+    """Longest pause after the first try; it doubles with every other."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.deadline_s < self._step_s:
+            raise ConfigError(
+                "S3 needs at least one attempt, and a deadline no shorter than connect and read timeout together; got "
+                f"{self.attempts} attempts, {self.deadline_s:g} s, {self.connect_timeout_s:g} s and "
+                f"{self.read_timeout_s:g} s; correct ADODN_S3_DEADLINE_S or the timeouts"
+            )
 
     @staticmethod
     def from_settings(settings: Settings) -> "S3Store":
@@ -65,14 +106,22 @@ class S3Store:
             access_key=settings.s3_access_key,
             secret_key=settings.s3_secret_key,
             region=settings.s3_region,
+            attempts=settings.s3_attempts,
+            connect_timeout_s=settings.s3_connect_timeout_s,
+            read_timeout_s=settings.s3_read_timeout_s,
+            deadline_s=settings.s3_deadline_s,
         )
 
     def get(self, uri: str) -> bytes:
-        """The whole object."""
+        """The whole object; its length, and its checksum where the store keeps one, are those that the store says."""
         bucket, key = parse_uri(uri)
-        with self._errors(uri):
-            body: bytes = self._client().get_object(Bucket=bucket, Key=key)["Body"].read()
-        return body
+
+        def request(client: Any, tries: Tries) -> bytes:
+            buffer = io.BytesIO()
+            _receive(client.get_object(Bucket=bucket, Key=key), buffer, tries)
+            return buffer.getvalue()
+
+        return self._tried("get", uri, request)
 
     def put(self, uri: str, data: bytes, *, if_absent: bool = False, metadata: Mapping[str, str] | None = None) -> bool:
         """Write an object in one piece; readers see the old one or the new one, never a part.
@@ -84,23 +133,30 @@ class S3Store:
             metadata: Short strings, kept with the object.
 
         Returns:
-            True if written; False if `if_absent` and an object was there.
+            True if written; False if `if_absent` and another writer's object was there.
         """
         bucket, key = parse_uri(uri)
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
-        try:
-            with self._errors(uri):
-                self._client().put_object(Bucket=bucket, Key=key, Body=data, Metadata=dict(metadata or {}), **condition)
-        except _AlreadyThereError:
-            return False
-        return True
+        writer = uuid4().hex
+        options = {"Metadata": dict(metadata or {}) | {_WRITER: writer}, **({"IfNoneMatch": "*"} if if_absent else {})}
+
+        def request(client: Any, tries: Tries) -> bool:
+            body = data if len(data) < _STREAMED else _Outgoing(data, tries)
+            try:
+                client.put_object(Bucket=bucket, Key=key, Body=body, **options)
+            except ClientError as error:
+                if not if_absent or _code(error) not in ("PreconditionFailed", "412"):
+                    raise
+                # The answer to an earlier try may have been lost: then the object that is there is this writer's own.
+                return tries.count > 1 and client.head_object(Bucket=bucket, Key=key)["Metadata"].get(_WRITER) == writer
+            return True
+
+        return self._tried("put", uri, request)
 
     def head(self, uri: str) -> ObjectInfo | None:
         """Size and metadata, or None if there is no such object."""
         bucket, key = parse_uri(uri)
         try:
-            with self._errors(uri):
-                answer = self._client().head_object(Bucket=bucket, Key=key)
+            answer = self._tried("head", uri, lambda client, _: client.head_object(Bucket=bucket, Key=key))
         except _NotThereError:
             return None
         metadata = {name.lower(): value for name, value in answer["Metadata"].items()}
@@ -113,20 +169,26 @@ class S3Store:
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects whose address begins with `uri`, sorted; `s3://bucket` lists the whole bucket."""
         bucket, prefix = _parse_prefix(uri)
-        with self._errors(uri):
-            for page in self._client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for entry in page.get("Contents", ()):
-                    yield ObjectInfo(uri=f"s3://{bucket}/{entry['Key']}", bytes=entry["Size"])
+        wanted = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            page = self._tried("list", uri, lambda client, _: client.list_objects_v2(**wanted))
+            for entry in page.get("Contents", ()):
+                yield ObjectInfo(uri=f"s3://{bucket}/{entry['Key']}", bytes=entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
 
     def download(self, uri: str, path: Path) -> None:
         """Copy an object to a file, which appears only when it is whole."""
         bucket, key = parse_uri(uri)
         aside = path.with_name(f".{path.name}.{uuid4().hex}")
+
+        def request(client: Any, tries: Tries) -> None:
+            with aside.open("wb") as file:
+                _receive(client.get_object(Bucket=bucket, Key=key), file, tries)
+
         try:
-            with self._errors(uri), aside.open("wb") as file:
-                body = self._client().get_object(Bucket=bucket, Key=key)["Body"]
-                for block in body.iter_chunks(_BLOCK):
-                    file.write(block)
+            self._tried("download", uri, request)
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
@@ -134,42 +196,63 @@ class S3Store:
     def delete(self, uri: str) -> None:
         """Remove an object; one that is not there is fine."""
         bucket, key = parse_uri(uri)
-        with self._errors(uri):
-            self._client().delete_object(Bucket=bucket, Key=key)
+        self._tried("delete", uri, lambda client, _: client.delete_object(Bucket=bucket, Key=key))
 
     def ensure_bucket(self, bucket: str) -> None:
         """Create a bucket unless it is there."""
-        with self._errors(f"s3://{bucket}"):
-            found = {entry["Name"] for entry in self._client().list_buckets()["Buckets"]}
-            if bucket not in found:
-                self._client().create_bucket(Bucket=bucket)
+        uri = f"s3://{bucket}"
+        found = self._tried("list buckets", uri, lambda client, _: client.list_buckets())["Buckets"]
+        if bucket not in {entry["Name"] for entry in found}:
+            self._tried("create bucket", uri, lambda client, _: client.create_bucket(Bucket=bucket))
+
+    @property
+    def _step_s(self) -> float:
+        return self.connect_timeout_s + self.read_timeout_s
 
     def _client(self) -> Any:
         secret = self.secret_key.get_secret_value()
+        timeouts = self.connect_timeout_s, self.read_timeout_s
         with _lock:
-            return _connect(os.getpid(), self.endpoint_url, self.access_key, secret, self.region, self.attempts)
+            return _connect(os.getpid(), self.endpoint_url, self.access_key, secret, self.region, timeouts)
 
-    @contextmanager
-    def _errors(self, uri: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            raise _explained(error, uri, self.endpoint_url) from None
-        except (ConnectionError, HTTPClientError) as error:
-            reason = type(error).__name__
-            raise StorageError(
-                f"{uri}: no answer from {self.endpoint_url!r} ({reason}); is the store running?"
-            ) from None
-        except BotoCoreError as error:
-            raise StorageError(f"{uri}: request to {self.endpoint_url!r} failed: {error}") from None
-
-
-class _AlreadyThereError(StorageError):
-    """A conditional write met an object."""
+    def _tried(self, operation: str, uri: str, request: _Request[_T]) -> _T:
+        client = self._client()
+        tries = Tries(attempts=self.attempts, deadline_s=self.deadline_s, step_s=self._step_s, pause_s=self.pause_s)
+        while True:
+            try:
+                return request(client, tries)
+            except ClientError as error:
+                if not _is_transient(error):
+                    raise _explained(error, uri, self.endpoint_url) from None
+                reason = f"{self.endpoint_url!r} answered {_code(error)}: {_message(error)}"
+            except _DAMAGED as error:
+                reason = f"the answer from {self.endpoint_url!r} is cut or damaged: {error}"
+            except _NO_ANSWER as error:
+                reason = f"no answer from {self.endpoint_url!r} ({type(error).__name__}: {error})"
+            except BotoCoreError as error:
+                raise StorageError(f"{uri}: {operation} at {self.endpoint_url!r} failed: {error}") from None
+            if not tries.pause():
+                raise StorageError(
+                    f"{uri}: {operation}: {reason}; tried {tries.count} times in {tries.elapsed_s:.1f} s of at most "
+                    f"{self.deadline_s:g} s; is the store running and within reach? ADODN_S3_DEADLINE_S allows more"
+                )
 
 
 class _NotThereError(StorageError):
     """The key does not exist."""
+
+
+class _Outgoing(io.BytesIO):
+    """A body that is not sent beyond the deadline, however slowly the store takes it."""
+
+    def __init__(self, data: bytes, tries: Tries) -> None:
+        super().__init__(data)
+        self._tries = tries
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._tries.left_s <= 0:
+            raise TimeoutError("the store takes the object too slowly")
+        return super().read(size)
 
 
 def parse_uri(uri: str) -> tuple[str, str]:
@@ -193,7 +276,9 @@ def _parse_prefix(uri: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _connect(pid: int, endpoint_url: str, access_key: str, secret_key: str, region: str, attempts: int) -> Any:
+def _connect(
+    pid: int, endpoint_url: str, access_key: str, secret_key: str, region: str, timeouts: tuple[float, float]
+) -> Any:
     """The client of a process; `pid` keeps a forked child from using its parent's sockets."""
     return boto3.session.Session().client(
         "s3",
@@ -202,26 +287,60 @@ def _connect(pid: int, endpoint_url: str, access_key: str, secret_key: str, regi
         aws_secret_access_key=secret_key,
         region_name=region,
         config=Config(
-            connect_timeout=5,
-            read_timeout=60,
+            connect_timeout=timeouts[0],
+            read_timeout=timeouts[1],
             max_pool_connections=16,
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": 1},
             s3={"addressing_style": "path"},
         ),
     )
 
 
+def _receive(answer: Mapping[str, Any], sink: IO[bytes], tries: Tries) -> None:
+    """Copy an answer's body, all of it.
+
+    A read ends only when its block is full. So blocks are small at first, and no larger than what comes, at the pace of
+    the last one, in a small part of the time that is left: a body that drips does not outlast the deadline.
+    """
+    body, received, size = answer["Body"], 0, _FIRST_BLOCK
+    while True:
+        start = time.monotonic()
+        block = body.read(size)
+        if not block:
+            break
+        sink.write(block)
+        received += len(block)
+        pace = len(block) / max(time.monotonic() - start, 1e-6)
+        size = max(1, int(min(_LAST_BLOCK, 2 * size, pace * tries.left_s / 8)))
+        if tries.left_s <= 0:
+            body.close()
+            raise HTTPClientError(error=f"too slow, {received} of {answer['ContentLength']} bytes came")
+    if received != answer["ContentLength"]:
+        raise IncompleteReadError(actual_bytes=received, expected_bytes=answer["ContentLength"])
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+def _message(error: ClientError) -> str:
+    return str(error.response["Error"].get("Message", ""))
+
+
+def _is_transient(error: ClientError) -> bool:
+    status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+    return status >= 500 or status == 429 or _code(error) in _TRANSIENT_CODES
+
+
 def _explained(error: ClientError, uri: str, endpoint_url: str) -> StorageError:
-    code = error.response["Error"]["Code"]
-    if code in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
-        return _AlreadyThereError(f"{uri}: already there")
+    code = _code(error)
     if code == "NoSuchBucket":
         return StorageError(f"{uri}: the bucket does not exist at {endpoint_url!r}; create it or correct ADODN_BUCKET")
     if code in ("NoSuchKey", "404"):
         return _NotThereError(f"{uri}: no such object at {endpoint_url!r}")
-    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"):
+    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403"):
         return StorageError(
             f"{uri}: {endpoint_url!r} refused the credentials ({code}); "
             "check ADODN_S3_ACCESS_KEY and ADODN_S3_SECRET_KEY"
         )
-    return StorageError(f"{uri}: {endpoint_url!r} answered {code}: {error.response['Error'].get('Message', '')}")
+    return StorageError(f"{uri}: {endpoint_url!r} answered {code}: {_message(error)}")

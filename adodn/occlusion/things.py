@@ -81,9 +81,9 @@ def _scarf(variant: int, px: int) -> Sprite:
     cloth = board.filled(outline)
     board.cast_shadow(cloth, reach=0.16, strength=0.48)
     sag = board.y - 0.16 * (2.4 - 0.3 * board.x**2) * np.float32(turn + 0.3)
-    height = np.sqrt(np.clip(1 - (board.x / 2.95) ** 2, 0.02, 1)) * np.float32(1.9)
-    height = height + 0.13 * np.sin(sag * np.float32(4.2 + 2 * knit) + 0.7 * board.noise(0.7, 500 + variant))
-    height = height + 0.03 * board.noise(0.2, 520 + variant)
+    round_neck = 1.9 * np.sqrt(np.clip(1 - (board.x / 2.95) ** 2, 0.02, 1))
+    folds = 0.13 * np.sin(sag * (4.2 + 2 * knit) + 0.7 * board.noise(0.7, 500 + variant))
+    height = round_neck + folds + 0.03 * board.noise(0.2, 520 + variant)
     stripes = (np.sin(board.x * 2.2 + sag) > 0.55) * np.float32(0.5 if variant % 2 else 0.0)
     colour = 40 + 170 * np.array([red, green, blue], np.float32)
     colour = np.asarray(0.5 * (colour + colour.mean()), np.float32)  # wool is seldom as bright as paint

@@ -16,6 +16,7 @@ HOMES = {
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
     "matplotlib": ("adodn/plots.py",),
+    "numba": ("adodn/datasets/rendering/compiled.py",),
     "typer": ("adodn/cli.py", "adodn/commands/"),
     "infra": ("infra/", "adodn/commands/"),
     "flows": ("flows/",),

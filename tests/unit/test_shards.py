@@ -3,7 +3,10 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ from adodn import datasets
 from adodn.data import images
 from adodn.data.crop import stored_face
 from adodn.data.manifest import FaceRecord, ImagePolicy
-from adodn.data.plan import plan, split_train
+from adodn.data.plan import plan
 from adodn.data.shards import build_shard
+from adodn.data.splitting import split_train
 from adodn.data.tarballs import build_tar
 from adodn.errors import AnnotationError, ConfigError
 from adodn.samples import Dataset, FaceSample, SampleRef
@@ -137,10 +141,12 @@ def test_plan_counts_subsets_of_test() -> None:
     ]
 
 
-@pytest.mark.parametrize("options", [{"samples_per_shard": 0}, {"val_fraction": 1.0}, {"val_fraction": -0.1}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"samples_per_shard": 0}, {"val_fraction": 1.0}, {"val_fraction": -0.1}]
+)
 def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
     """A plan needs a shard size of at least 1 and a fraction below 1."""
-    with pytest.raises(ConfigError, match="samples_per_shard is at least 1"):
+    with pytest.raises(ConfigError, match="samples_per_shard and threads are at least 1"):
         plan(rendered(), POLICY, **options)  # type: ignore[arg-type]
 
 
@@ -155,3 +161,39 @@ def test_stock_webdataset_reads_a_shard(tmp_path: Path) -> None:
     for sample, ref in zip(samples, shard.refs, strict=True):
         assert sample["jpg"] == dataset.read(ref).image
         assert json.loads(sample["json"])["key"] == ref.key
+
+
+@pytest.mark.parametrize("name", ["", "a" * 101, "é.jpg", "a\0b"])
+def test_names_that_do_not_fit_a_tar_are_refused(name: str) -> None:
+    """A member's name is 1 to 100 ASCII characters without a zero."""
+    with pytest.raises(ValueError, match="1 to 100 ASCII characters"):
+        build_tar([(name, b"")])
+
+
+def test_a_shard_is_made_only_of_what_was_planned() -> None:
+    """A face that changes between planning and writing, image or annotation, stops its whole shard, by name."""
+    dataset, policy = rendered(), ImagePolicy()
+    shard = plan(dataset, policy).splits["train"][0]
+    first = shard.refs[0]
+    whole = dataset.read
+
+    for change in (lambda s: {"image": s.image + b"\0"}, lambda s: {"landmarks": s.landmarks + 1e-9}):
+
+        def changed(ref: SampleRef, change: Callable[[FaceSample], dict[str, Any]] = change) -> FaceSample:
+            sample = whole(ref)
+            return replace(sample, **change(sample)) if ref == first else sample
+
+        dataset.read = changed  # type: ignore[method-assign]
+        with pytest.raises(
+            AnnotationError, match=f"face '{first.key}' is no longer what it was when shard {shard.name}"
+        ):
+            build_shard(dataset, shard, policy)
+
+
+def test_the_estimate_is_near_the_bytes_written() -> None:
+    """A shard's estimated size is within a tenth where images keep their bytes, and within a factor of 2 elsewhere."""
+    dataset = rendered()
+    for policy, low, high in ((ImagePolicy(), 0.9, 1.1), (POLICY, 0.5, 2.0)):
+        for shard in plan(dataset, policy).shards:
+            written = len(build_shard(dataset, shard, policy).rstrip(b"\0"))
+            assert low < shard.estimated_bytes / written < high

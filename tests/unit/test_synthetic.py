@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adodn import protocols
-from adodn.datasets.rendering.camera import HEAD_CENTRE, Camera, rasterise, rotation, seen
+from adodn.datasets.rendering.camera import HEAD_CENTRE, Camera, rotation
 from adodn.datasets.rendering.occluders import OCCLUDERS, pick_occluder
 from adodn.datasets.rendering.person import draw_moment, draw_person
+from adodn.datasets.rendering.rasteriser import rasterise, seen
 from adodn.datasets.rendering.scene import draw
 from adodn.datasets.rendering.shape import bilinear, head_sheet, jaw_places, mean_landmarks
 from adodn.datasets.synthetic import PHOTOS_PER_PERSON, SyntheticDataset, encode, render
@@ -172,9 +173,9 @@ def test_pixels_show_the_landmarks(yaw, pitch, roll):
     """Where a visible landmark is said to be, the picture shows that very place of the head: half within 0.1 px."""
     view, (places, points) = camera(yaw, pitch, roll), mean_head()
     pixels, heights = view.project(head_sheet().vertices)
-    raster = rasterise(pixels, view.standpoint, 160)
+    raster = rasterise(pixels, heights, 160)
     landmarks = view.outline(points)
-    visible = seen(raster, heights, landmarks, view.project(points.T)[1])
+    visible = seen(raster, np.zeros((160, 160), np.uint8), landmarks, view.project(points.T)[1])
     maps = np.stack([raster.column, raster.row])
     shown = bilinear(maps, landmarks[:, 1], landmarks[:, 0])
     back = bilinear(pixels, shown[0], shown[1]).T

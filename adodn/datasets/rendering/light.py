@@ -9,7 +9,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.camera import differences
+from adodn.datasets.rendering.compiled import compiled
 from adodn.datasets.rendering.shape import AXIS_Z, head_sheet
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -48,18 +48,6 @@ def draw_light(rng: np.random.Generator, *, hard: bool) -> Light:
     )
 
 
-def normals(vertices: Floats) -> Floats:
-    """`[3, C, R]`: unit normals of the sheet `[3, C, R]`, outwards."""
-    (ax, ay, az), (bx, by, bz) = differences(vertices)
-    normal = np.empty_like(vertices)
-    x, y, z = normal
-    np.subtract(ay * bz, az * by, out=x)
-    np.subtract(az * bx, ax * bz, out=y)
-    np.subtract(ax * by, ay * bx, out=z)
-    normal /= np.sqrt(x * x + y * y + z * z + np.float32(1e-9))
-    return normal
-
-
 @cache
 def _hollows() -> Floats:
     """`[C, R]`: share of the surrounding light that reaches the mean face: less in eye sockets and beside the nose."""
@@ -69,31 +57,51 @@ def _hollows() -> Floats:
     return np.asarray(np.clip(1 - 0.055 * np.maximum(depth, 0), 0.45, 1), np.float32)
 
 
-def shade(vertices: Floats, rotation: Reals, light: Light) -> tuple[Image, Image]:
-    """Factors `[C, R, 3]`, where 128 stands for 1, and gloss to be added `[C, R]`, for `vertices` `[3, C, R]`."""
+def shade(vertices: Floats, rotation: Reals, light: Light) -> Floats:
+    """`[C, R, 4]`: factors of the colours and gloss to be added, at `vertices` `[3, C, R]` of a head turned so."""
     halfway = light.direction + np.array([0, 0, 1], np.float32)
-    views = np.stack([light.direction, halfway / np.sqrt((halfway**2).sum()), _DOWN]) @ rotation.astype(np.float32)
-    facing, shine, down = views @ normals(vertices).reshape(3, -1)
-    reach = _hollows().ravel()
-    sources = np.empty((2, reach.size), np.float32)
-    np.multiply(np.float32(0.86) - np.float32(0.14) * down, reach, out=sources[0])
-    soft = np.clip((facing + np.float32(0.25)) / np.float32(1.25), 0, 1)
-    np.multiply(soft, np.float32(0.5) + np.float32(0.5) * reach, out=sources[1])
-    np.clip(shine, 0, 1, out=shine)
-    for _ in range(4):
-        shine *= shine
-    factors = cv2.convertScaleAbs(np.stack([light.ambient, light.lamp], 1) @ sources, alpha=128)
-    gloss = cv2.convertScaleAbs(shine, alpha=light.gloss)
-    return cv2.merge(list(factors.reshape(vertices.shape))), gloss.reshape(vertices.shape[1:])
+    ways = np.stack([light.direction, halfway / np.sqrt((halfway**2).sum()), _DOWN]) @ rotation.astype(np.float32)
+    shading = np.empty((*vertices.shape[1:], 4), np.float32)
+    _shade(vertices, _hollows(), ways, light.ambient, light.lamp, np.float32(light.gloss), shading)
+    return shading
 
 
-def apply_shade(texture: Image, factors: Image, shine: Image) -> Image:
-    """The texture as lit; the factors are spread from the sheet's vertices over its pixels."""
-    size = (texture.shape[1], texture.shape[0])
-    spread = cv2.resize(factors, size, interpolation=cv2.INTER_LINEAR)
-    lit = cv2.multiply(texture, spread, scale=1 / 128)
-    gloss = cv2.cvtColor(cv2.resize(shine, size, interpolation=cv2.INTER_LINEAR), cv2.COLOR_GRAY2RGB)
-    return np.asarray(cv2.add(lit, gloss))
+@compiled
+def _shade(
+    vertices: Floats, reach: Floats, ways: Floats, ambient: Floats, lamp: Floats, gloss: np.float32, shading: Floats
+) -> None:
+    """Fill `shading`; `ways` `[3, 3]` are the directions to the lamp, between lamp and camera, and down."""
+    columns, rows = reach.shape
+    for i in range(columns):
+        for j in range(rows):
+            x, y, z = _normal(vertices, i, j)
+            facing = ways[0, 0] * x + ways[0, 1] * y + ways[0, 2] * z
+            shine = max(ways[1, 0] * x + ways[1, 1] * y + ways[1, 2] * z, np.float32(0))
+            down = ways[2, 0] * x + ways[2, 1] * y + ways[2, 2] * z
+            around = (np.float32(0.86) - np.float32(0.14) * down) * reach[i, j]
+            soft = (facing + np.float32(0.25)) * np.float32(0.8)
+            direct = min(max(soft, np.float32(0)), np.float32(1)) * (np.float32(0.5) + np.float32(0.5) * reach[i, j])
+            for channel in range(3):
+                shading[i, j, channel] = ambient[channel] * around + lamp[channel] * direct
+            for _ in range(4):
+                shine *= shine
+            shading[i, j, 3] = gloss * shine
+
+
+@compiled
+def _normal(vertices: Floats, i: int, j: int) -> tuple[np.float32, np.float32, np.float32]:
+    """Unit normal of the sheet at a vertex, outwards; 0 where the sheet has no area."""
+    before, after = max(i - 1, 0), min(i + 1, vertices.shape[1] - 1)
+    above, below = max(j - 1, 0), min(j + 1, vertices.shape[2] - 1)
+    ax = vertices[0, after, j] - vertices[0, before, j]
+    ay = vertices[1, after, j] - vertices[1, before, j]
+    az = vertices[2, after, j] - vertices[2, before, j]
+    bx = vertices[0, i, below] - vertices[0, i, above]
+    by = vertices[1, i, below] - vertices[1, i, above]
+    bz = vertices[2, i, below] - vertices[2, i, above]
+    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    scale = np.float32(1) / np.sqrt(x * x + y * y + z * z + np.float32(1e-9))
+    return x * scale, y * scale, z * scale
 
 
 @cache

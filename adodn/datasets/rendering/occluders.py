@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.camera import Camera, Raster
+from adodn.datasets.rendering.camera import Camera
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
 from adodn.datasets.rendering.person import Person, rgb
+from adodn.datasets.rendering.rasteriser import Raster
 from adodn.datasets.rendering.worn import WORN, Worn, wear
 
 __all__ = ["OCCLUDERS", "Stage", "Worn", "draw_occluder", "pick_occluder", "wear"]
@@ -33,8 +34,7 @@ class Stage:
     """`[S, S]`: 255 where an occluder hides what is behind it."""
     camera: Camera
     raster: Raster
-    heights: Floats
-    """`[C, R]`: of the head's vertices towards the camera."""
+    """What each pixel shows of the head."""
     landmarks: Reals
     person: Person
     light: Light
@@ -248,7 +248,6 @@ def _sunglasses(stage: Stage, rng: np.random.Generator) -> None:
     """Dark lenses; the far one goes behind the nose of a turned head."""
     lenses = _lenses(stage, rng)
     tint = rng.uniform(4, 50, 3)
-    behind = cv2.remap(stage.heights, stage.raster.row, stage.raster.column, cv2.INTER_LINEAR)
     for outline, height in lenses:
         before = stage.image.copy()
         hidden = stage.covered.copy()
@@ -256,7 +255,7 @@ def _sunglasses(stage: Stage, rng: np.random.Generator) -> None:
         shine = outline.mean(0) + 0.6 * (outline[16:28] - outline.mean(0)) - [0, 0.8]
         stage.line(shine, tint + 40, 1.5, hides=False)
         if abs(stage.yaw_deg) > 25:
-            nose = (behind > height + 9) & (stage.raster.covered > 0)
+            nose = stage.raster.height > height + 9
             stage.image[nose], stage.covered[nose] = before[nose], hidden[nose]
     _frame(stage, lenses, rng.uniform(0, 60, 3), 1.6 * stage.image.shape[0] / 160)
 

@@ -61,6 +61,11 @@ class Strokes:
                 cv2.fillPoly(texture, parts, colour.tolist(), cv2.LINE_AA, _SHIFT)
 
 
+def texture_detail(size_px: int) -> int:
+    """Pixels of the texture per column and row of the sheet, for an image of that size."""
+    return max(3, round(3 * size_px / 160))
+
+
 def to_texture(places: Reals, detail: float) -> NDArray[np.int32]:
     """(column, row) `[N, 2]` of the sheet → fixed-point (x, y) of the texture, as OpenCV draws them."""
     pixels = (places[:, ::-1] + 0.5) * detail - 0.5
@@ -75,14 +80,6 @@ def mix(first: Colour, second: Colour | tuple[float, float, float], share: float
 def soft_weight(covered: NDArray[np.uint8]) -> Texture:
     """`[H, W, 3]`: `covered` `[H, W]` with soft edges, for three channels."""
     return np.asarray(cv2.merge([cv2.GaussianBlur(covered, (3, 3), 0.7)] * 3))
-
-
-def lay_over(image: Texture, top: Texture, covered: NDArray[np.uint8]) -> None:
-    """Put `top` on `image`, both `[H, W, 3]`, where `covered` `[H, W]` is 255, with soft edges."""
-    weight = soft_weight(covered)
-    over = cv2.multiply(top, weight, scale=1 / 255)
-    under = cv2.multiply(image, cv2.bitwise_not(weight), scale=1 / 255)
-    cv2.add(over, under, dst=image)
 
 
 def paint_face(person: Person, moment: Moment, landmarks: Reals, detail: int, rng: np.random.Generator) -> Texture:

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from adodn.datasets.rendering import hair as hairs
 from adodn.datasets.rendering.backdrop import draw_backdrop, draw_shoulders
-from adodn.datasets.rendering.camera import Camera, Raster, detail, rasterise, rotation, seen
+from adodn.datasets.rendering.camera import Camera, rotation
 from adodn.datasets.rendering.ears import draw_ears
 from adodn.datasets.rendering.features import placed_landmarks
-from adodn.datasets.rendering.light import Light, apply_shade, draw_light, expose, shade
+from adodn.datasets.rendering.light import Light, draw_light, expose, shade
 from adodn.datasets.rendering.occluders import Stage, Worn, draw_occluder, pick_occluder, wear
-from adodn.datasets.rendering.paint import lay_over, paint_face
+from adodn.datasets.rendering.paint import paint_face, texture_detail
 from adodn.datasets.rendering.person import Moment, Person, draw_moment, draw_person
+from adodn.datasets.rendering.rasteriser import Raster, rasterise, seen
 from adodn.datasets.rendering.shape import bilinear, head_sheet, jaw_places
+from adodn.datasets.rendering.surface import draw_surface
 from adodn.errors import ConfigError
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -102,27 +104,22 @@ def draw(
     points = bilinear(skin, places[:, 0], places[:, 1]).T
     camera, landmarks, heights = _aim(points, moment, rng, size_px)
     worn = wear(occluder, rng)
-    shell_heights, image, raster, covered = _picture(
-        person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px
-    )
-    visible = seen(raster, shell_heights, landmarks, heights)
+    image, raster, covered = _picture(person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px)
     stage = Stage(
         image=image,
         covered=covered,
         camera=camera,
         raster=raster,
-        heights=shell_heights,
         landmarks=landmarks,
         person=person,
         light=light,
         yaw_deg=moment.yaw_deg,
     )
     draw_occluder(stage, occluder, rng)
-    visible &= ~_under(covered, landmarks)
     return RenderedFace(
         image=expose(image, rng, hard=hard),
         landmarks=landmarks,
-        visible=visible,
+        visible=seen(raster, covered, landmarks, heights),
         occluder_mask=covered > 0,
         attributes=_attributes(person, moment, occluder, hard),
     )
@@ -182,9 +179,9 @@ def _picture(
     worn: Worn | None,
     rng: np.random.Generator,
     size_px: int,
-) -> tuple[Floats, Image, Raster, Image]:
-    """Heights of skin and hair, the picture without held things, what each pixel shows, and what is covered."""
-    fine = detail(size_px)
+) -> tuple[Image, Raster, Image]:
+    """The picture without held things, what each of its pixels shows of the head, and what is covered."""
+    fine = texture_detail(size_px)
     texture = paint_face(person, moment, mean_landmarks, fine, rng)
     shell, hair = skin, hairs.grow(person)
     if hair is not None:
@@ -192,34 +189,20 @@ def _picture(
         hairs.paint_hair(texture, hair, fine)
     cloth = np.zeros(texture.shape[:2], np.uint8)
     outside = shell if worn is None else worn.put_on(shell, texture, cloth, fine)
-    pixels, heights = camera.project(outside)
-    raster = rasterise(pixels, camera.standpoint, size_px)
-    lit = apply_shade(texture, *shade(outside, camera.rotation, light))
+    raster = rasterise(*camera.project(outside), size_px)
     image = draw_backdrop(rng, size_px)
     draw_shoulders(image, camera, np.radians(moment.yaw_deg), light, rng)
     shows_ears = hair is None or not hair.is_long
     if shows_ears:
         draw_ears(image, camera, skin, person, light, near=False)
-    window = raster.window
-    x, y = (_in_texture(plane[window], fine) for plane in (raster.row, raster.column))
-    lay_over(image[window], cv2.remap(lit, x, y, cv2.INTER_LINEAR), raster.covered[window])
+    draw_surface(image, raster, texture, shade(outside, camera.rotation, light))
     if shows_ears:
         draw_ears(image, camera, skin, person, light, near=True)
-    covered = np.zeros((size_px, size_px), np.uint8)
-    if worn is not None:
-        covered[window] = cv2.remap(cloth, x, y, cv2.INTER_NEAREST)
-        heights = camera.project(shell)[1]
-    return np.asarray(heights), image, raster, covered
+    covered = np.zeros(image.shape[:2], np.uint8) if worn is None else _worn_part(raster, cloth, fine)
+    return image, raster, covered
 
 
-def _in_texture(places: Floats, fine: int) -> Floats:
-    """Rows or columns of the sheet → those of its texture."""
-    return (places + np.float32(0.5)) * fine - np.float32(0.5)
-
-
-def _under(covered: Image, landmarks: Reals) -> NDArray[np.bool_]:
-    """`[68]`: True where the pixel of a landmark is covered; a landmark outside the picture is not."""
-    x, y = np.rint(landmarks).astype(np.int64).T
-    size = covered.shape[0]
-    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    return np.asarray(inside & (covered[np.clip(y, 0, size - 1), np.clip(x, 0, size - 1)] > 0))
+def _worn_part(raster: Raster, cloth: Image, fine: int) -> Image:
+    """`[S, S]`: 255 where a pixel shows `cloth` `[C · fine, R · fine]`; outside the head is outside the cloth."""
+    x, y = ((places + np.float32(0.5)) * fine - np.float32(0.5) for places in (raster.row, raster.column))
+    return np.asarray(cv2.remap(cloth, x, y, cv2.INTER_NEAREST))

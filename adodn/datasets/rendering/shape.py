@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adodn.datasets.rendering.anatomy import JAW_EDGE, MEAN_LANDMARKS, SURFACE_POINTS
+from adodn.datasets.rendering.compiled import compiled
 from adodn.datasets.rendering.modes import MODES
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -63,14 +64,23 @@ class HeadSheet:
 
 def bilinear(table: NDArray[np.floating], first: Reals, second: Reals) -> Reals:
     """`[K, N]`: values of `table` `[K, A, B]` at fractional indices `first`, `second` `[N]`, held at the border."""
+    values = np.empty((len(table), len(first)))
+    _interpolate(table, first, second, values)
+    return values
+
+
+@compiled
+def _interpolate(table: NDArray[np.floating], first: Reals, second: Reals, values: Reals) -> None:
+    """Fill `values`."""
     planes, count, width = table.shape
-    first, second = np.clip(first, 0, count - 1.001), np.clip(second, 0, width - 1.001)
-    i, j = first.astype(np.intp), second.astype(np.intp)
-    a, b = first - i, second - j
-    flat, at = table.reshape(planes, count * width), i * width + j
-    corners = flat.take([at, at + 1, at + width, at + width + 1], 1)
-    shares = np.stack([(1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b])
-    return np.asarray((corners * shares).sum(1), dtype=np.float64)
+    for n in range(len(first)):
+        u, v = min(max(first[n], 0.0), count - 1.0), min(max(second[n], 0.0), width - 1.0)
+        i, j = min(max(int(u), 0), count - 2), min(max(int(v), 0), width - 2)
+        a, b = u - i, v - j
+        for k in range(planes):
+            low = table[k, i, j] * (1 - b) + table[k, i, j + 1] * b
+            high = table[k, i + 1, j] * (1 - b) + table[k, i + 1, j + 1] * b
+            values[k, n] = low * (1 - a) + high * a
 
 
 def mouth_room(x: Reals) -> Reals:
