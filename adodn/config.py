@@ -8,7 +8,7 @@ ExperimentConfig.from_json(config.to_json()) == config
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -22,6 +22,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+Occluder: TypeAlias = Literal[
+    "cup", "fringe", "hand", "mask", "patch", "pattern", "phone", "scarf", "sunglasses", "texture"
+]
+"""What can cover part of a training face; `docs/occlusion.md` shows them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,8 +119,30 @@ class AugmentConfig:
     """The paper jitters light and colour without saying how much; so for the next two."""
     contrast: Fraction = 0.3
     saturation: Fraction = 0.3
-    patch_probability: Fraction = 0.0
-    """How often a coloured rectangle covers part of the face. Not in the paper."""
+    occlusion_probability: Fraction = 0.0
+    """How often something covers part of the face, drawn over it. Not in the paper."""
+    occluders: tuple[Occluder, ...] = (
+        "cup",
+        "fringe",
+        "hand",
+        "mask",
+        "patch",
+        "phone",
+        "scarf",
+        "sunglasses",
+        "texture",
+    )
+    """What it may be, each equally often."""
+    occlusion_patterns: str = ""
+    """sha256 of a file of patterns, for the occluder `pattern`; `adodn train --patterns FILE` fills it in."""
+
+    def __post_init__(self) -> None:
+        odd = [name for name in self.occluders if name not in get_args(Occluder) or self.occluders.count(name) > 1]
+        if odd or not self.occluders:
+            raise ConfigError(
+                f"config field data.augment.occluders must name at least one of {', '.join(get_args(Occluder))}, each "
+                f"once, got {list(self.occluders)!r}; to cover no face, set occlusion_probability to 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

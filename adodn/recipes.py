@@ -32,7 +32,7 @@ def adodn_300w_small() -> ExperimentConfig:
     return ExperimentConfig(
         name="adodn_300w_small",
         loss=LossConfig(regression="smooth_l1"),
-        data=DataConfig(augment=AugmentConfig(patch_probability=0.3)),
+        data=DataConfig(augment=AugmentConfig(occlusion_probability=0.3, occluders=("patch",))),
         train=TrainConfig(epochs=60, schedule="one_cycle", precision="bf16"),
     )
 

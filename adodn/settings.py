@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         """Where weights to start from live, each under its sha256."""
         return f"s3://{self.bucket}/weights"
 
+    @property
+    def patterns_uri(self) -> str:
+        """Where patterns of occlusion live, each file under its sha256."""
+        return f"s3://{self.bucket}/patterns"
+
 
 def stack_env_path() -> Path:
     """The 0600 file with endpoints and credentials of the local stack."""

@@ -24,7 +24,7 @@ from adodn.samples import Dataset
 DatasetName: TypeAlias = Annotated[str, typer.Argument(help=f"One of: {', '.join(datasets.names())}.")]
 Root: TypeAlias = Annotated[Path | None, typer.Argument(help="Folder of the raw dataset; none for a rendered one.")]
 Options: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--option", help="NAME=NUMBER for the dataset, e.g. num_train=500.")
+    list[str] | None, typer.Option("--option", help="NAME=VALUE for the dataset, e.g. num_train=500.")
 ]
 ProtocolName: TypeAlias = Annotated[str, typer.Option(help="Of your own data: coco, pts or table; e.g. 68 or 98.")]
 
@@ -73,10 +73,10 @@ def open_raw(dataset: str, root: Path | None, option: list[str] | None, protocol
     """The raw dataset that the arguments name.
 
     Raises:
-        BadParameter: If an option is not NAME=NUMBER.
+        BadParameter: If an option is not NAME=VALUE.
         AdodnError: If the dataset cannot be opened.
     """
-    options: dict[str, int | str] = {**_numbers(option or []), **({"protocol": protocol} if protocol else {})}
+    options: dict[str, int | str] = {**_values(option or []), **({"protocol": protocol} if protocol else {})}
     return datasets.open(dataset, root, **options)
 
 
@@ -100,14 +100,14 @@ def progress_bars() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def _numbers(options: list[str]) -> dict[str, int]:
-    numbers = {}
+def _values(options: list[str]) -> dict[str, int | str]:
+    values: dict[str, int | str] = {}
     for option in options:
         name, _, value = option.partition("=")
-        if not name.isidentifier() or not value.isdigit():
-            raise typer.BadParameter(f"an option is NAME=NUMBER, e.g. num_train=500, got {option!r}")
-        numbers[name] = int(value)
-    return numbers
+        if not name.isidentifier() or not value:
+            raise typer.BadParameter(f"an option is NAME=VALUE, e.g. num_train=500, got {option!r}")
+        values[name] = int(value) if value.isdigit() else value
+    return values
 
 
 def _show(uri: str, manifest: Manifest, as_json: bool) -> None:

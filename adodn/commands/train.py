@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +12,10 @@ from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
+from adodn.datasets.files import read_file
 from adodn.errors import ConfigError
 from adodn.models.weights import parse_weights, read_source, sha256_of
+from adodn.occlusion.patterns import MAX_BYTES, Patterns
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +34,7 @@ def train(
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, e.g. train.epochs=3.")
     ] = None,
     weights: Annotated[str, typer.Option(help="Path or https URL of ResNet-18 weights to start from.")] = "",
+    patterns: Annotated[Path | None, typer.Option(help="File of `adodn patterns`, for the occluder `pattern`.")] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Checkpoint within epochs, too.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
@@ -44,6 +48,8 @@ def train(
     config = recipes.get(recipe).with_fields(parse_changes(change or []))
     if weights:
         config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
+    if patterns:
+        config = config.with_fields({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)})
     manifest = read_manifest(store, dataset)
     config = config.on_dataset(manifest.digest, manifest.landmark_protocol)
     name = run_name or config.run_name
@@ -112,4 +118,12 @@ def _upload_weights(source: str, store: S3Store) -> str:
     parse_weights(content, source)
     sha256 = sha256_of(content)
     store.put(f"{settings.get().weights_uri}/{sha256}", content, if_absent=True)
+    return sha256
+
+
+def _upload_patterns(path: Path, store: S3Store) -> str:
+    content = read_file(path, MAX_BYTES)
+    Patterns.from_json(content, str(path))
+    sha256 = sha256_of(content)
+    store.put(f"{settings.get().patterns_uri}/{sha256}", content, if_absent=True)
     return sha256

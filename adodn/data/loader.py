@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adodn.config import DataConfig
+from adodn.config import AugmentConfig, DataConfig
 from adodn.data import transforms
 from adodn.data.cache import ShardCache, ShardSource
 from adodn.data.faces import FaceReader
 from adodn.data.manifest import Manifest
 from adodn.data.partition import BatchPlan, EpochOrder, GlobalBatches, num_steps, require_share
 from adodn.errors import CheckpointError, ConfigError
+from adodn.occlusion.occluder import Occluder, draw_occlusion
+from adodn.occlusion.patterns import Patterns
 from adodn.protocols import LandmarkProtocol
 from adodn.samples import Batch
 
@@ -54,9 +56,11 @@ class ShardLoader:
         train: Whether to shuffle and augment.
         num_threads: Threads that prepare batches.
         prefetch: Batches kept ready ahead of the consumer.
+        patterns: What the occluder `pattern` draws from.
 
     Raises:
-        ConfigError: If the split has no faces, the batch cannot be shared, or the dataset is not the one `data` names.
+        ConfigError: If the split has no faces, the batch cannot be shared, the dataset is not the one `data` names, or
+            training faces are to be covered by patterns and there are none.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class ShardLoader:
         train: bool,
         num_threads: int = 1,
         prefetch: int = 2,
+        patterns: Patterns | None = None,
     ) -> None:
         require_share(global_batch, rank, world_size)
         self._dataset = manifest.digest
@@ -86,6 +91,7 @@ class ShardLoader:
             manifest, base_uri=base_uri, source=source, cache=cache, split=split, protocol=protocol
         )
         self._data, self._input_px, self._flip = data, input_px, np.array(protocol.flip)
+        self._occluder = Occluder(protocol, data.augment if train else AugmentConfig(), patterns)
         self._global_batch, self._rank, self._world_size = global_batch, rank, world_size
         self._seed, self._train = seed, train
         self._num_threads, self._ahead = num_threads, prefetch + num_threads - 1
@@ -207,9 +213,9 @@ class ShardLoader:
         colours = np.stack([chosen.brightness, chosen.contrast, chosen.saturation], 1).tolist()
         for place, (brightness, contrast, saturation) in enumerate(colours):
             transforms.adjust_colours(images[place], brightness=brightness, contrast=contrast, saturation=saturation)
-            patch = transforms.draw_patch(self._data.augment, draws[place])
-            if patch is not None:
-                visible[place] &= ~transforms.cover(images[place], landmarks[place], patch)
+            occlusion = draw_occlusion(self._data.augment, draws[place].tolist())
+            if occlusion is not None:
+                visible[place] &= ~self._occluder.cover(images[place], landmarks[place], occlusion)
 
 
 @contextmanager

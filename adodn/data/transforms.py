@@ -24,27 +24,14 @@ Image: TypeAlias = NDArray[np.uint8]
 Reals: TypeAlias = NDArray[np.float64]
 Words: TypeAlias = NDArray[np.uint64]
 
-NUM_DRAWS = 16
-"""Random numbers that one face takes."""
+NUM_DRAWS = 48
+"""Random numbers that one face takes: the first eight here, the others for what covers it (`adodn.occlusion`)."""
 # ITU-R BT.601, as JPEG has it.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _DIAGONAL = np.diag_indices(3)
-# Sides of a patch, as fractions of the crop: about an eye with its brow, up to half of the face.
-_PATCH_SIDES = (0.15, 0.5)
 # Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014: SplitMix64.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patch:
-    """A coloured rectangle over part of the crop. All but the colour in fractions of its side."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,17 +93,6 @@ def draw_augmentation(config: AugmentConfig, draws: Reals) -> Augmentation:
         contrast=1 + config.contrast * contrast,
         saturation=1 + config.saturation * saturation,
     )
-
-
-def draw_patch(config: AugmentConfig, draws: Reals) -> Patch | None:
-    """The patch over one face, or none, from its numbers `[NUM_DRAWS]`."""
-    if draws[8] >= config.patch_probability:
-        return None
-    least, most = _PATCH_SIDES
-    width, height = (least + (most - least) * float(draw) for draw in draws[9:11])
-    red, green, blue = (int(256 * draw) for draw in draws[13:16])
-    x, y = float(draws[11]) * (1 - width), float(draws[12]) * (1 - height)
-    return Patch(x=x, y=y, width=width, height=height, colour=(red, green, blue))
 
 
 def crop_affine(boxes: Reals, *, crop_scale: float, augmentation: Augmentation) -> Affine:
@@ -219,26 +195,6 @@ def adjust_colours(image: Image, *, brightness: float, contrast: float, saturati
     matrix[:, 3] = (1 - contrast) * brightness * mean
     matrix[_DIAGONAL] += gain * saturation
     cv2.transform(image, matrix, dst=image)
-
-
-def cover(image: Image, landmarks: NDArray[np.float64], patch: Patch) -> NDArray[np.bool_]:
-    """Paint a patch in place.
-
-    Args:
-        image: `[S, S, 3]`.
-        landmarks: `[L, 2]`, fractions of the crop.
-        patch: What to paint.
-
-    Returns:
-        `[L]`, True for landmarks under it.
-    """
-    side = len(image)
-    x0, y0 = round(patch.x * side), round(patch.y * side)
-    x1, y1 = round((patch.x + patch.width) * side), round((patch.y + patch.height) * side)
-    image[y0:y1, x0:x1] = patch.colour
-    x, y = landmarks[:, 0] * side, landmarks[:, 1] * side
-    covered: NDArray[np.bool_] = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    return covered
 
 
 def _shrunk(image: Image, affine: Affine, shrink: int) -> tuple[Image, Affine]:

@@ -3,6 +3,7 @@
     for sample in datasets.open("300w", Path("300w")): ...
     datasets.open("synthetic", None, seed=1, num_train=1000)
     datasets.open("coco", Path("own"), protocol="98")
+    datasets.open("masked", Path("300w"), source="300w")    # the faces of another dataset, with masks on
 
 Sharded datasets are read by `adodn.data`, not here.
 """
@@ -16,6 +17,7 @@ from adodn.datasets.aflw import AflwDataset
 from adodn.datasets.coco import CocoDataset
 from adodn.datasets.cofw import CofwDataset
 from adodn.datasets.cofw68 import Cofw68Dataset
+from adodn.datasets.masked import MaskedDataset
 from adodn.datasets.mtfl import MTFLDataset
 from adodn.datasets.pts_folder import PtsFolderDataset
 from adodn.datasets.synthetic import SyntheticDataset
@@ -85,6 +87,15 @@ def _synthetic(root: Path | None, options: dict[str, Any]) -> Dataset:
         raise ConfigError(f"dataset 'synthetic': {error}") from None
 
 
+def _masked(root: Path | None, options: dict[str, Any]) -> Dataset:
+    """Another dataset in masks: `source` names it, and takes all options but `mask_seed` and `mask_share`."""
+    source = options.pop("source", "300w")
+    masks = {name: options.pop(f"mask_{name}") for name in ("seed", "share") if f"mask_{name}" in options}
+    if source == "masked":
+        raise ConfigError("dataset 'masked': its source is another dataset, got 'masked'")
+    return MaskedDataset(open(source, root, **options), **masks)
+
+
 _PLAIN = (
     AflwDataset,
     Cofw68Dataset,
@@ -98,6 +109,7 @@ _OWN = (CocoDataset, PtsFolderDataset, TableDataset)
 _DATASETS: dict[str, _Opener] = {
     **{kind.name: _from_folder(kind.name, kind) for kind in _PLAIN},
     **{kind.name: _own(kind.name, kind) for kind in _OWN},
+    "masked": _masked,
     "300vw": _from_folder("300vw", W300VWDataset, "every_nth"),
     "synthetic": _synthetic,
 }

@@ -31,6 +31,7 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError, ConfigError
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
 from adodn.models.weights import load_trunk, parse_weights, sha256_of
+from adodn.occlusion.patterns import Patterns
 from adodn.plots import history_figure
 from adodn.provenance import git_commit
 from adodn.publish import Outcome, write_outcome
@@ -206,12 +207,22 @@ def _start_from_weights(network: OcclusionAdaptiveNet, config: ExperimentConfig,
     if wanted is None:
         return
     uri = f"{places.weights_uri}/{wanted}"
-    content = S3Store.from_settings(places).get(uri)
-    if sha256_of(content) != wanted:
-        raise CheckpointError(
-            f"{uri}: sha256 is {sha256_of(content)}, its name says otherwise; upload the weights again"
-        )
-    load_trunk(network, parse_weights(content, uri), uri)
+    load_trunk(network, parse_weights(_named_by_digest(S3Store.from_settings(places), uri), uri), uri)
+
+
+def _patterns(config: ExperimentConfig, store: S3Store, places: Settings) -> Patterns | None:
+    wanted = config.data.augment.occlusion_patterns
+    if not wanted:
+        return None
+    uri = f"{places.patterns_uri}/{wanted}"
+    return Patterns.from_json(_named_by_digest(store, uri), uri)
+
+
+def _named_by_digest(store: S3Store, uri: str) -> bytes:
+    content = store.get(uri)
+    if sha256_of(content) != uri.rpartition("/")[2]:
+        raise CheckpointError(f"{uri}: sha256 is {sha256_of(content)}, its name says otherwise; upload it again")
+    return content
 
 
 def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) -> dict[str, ShardLoader]:
@@ -219,6 +230,7 @@ def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) 
     manifest = read_manifest(store, given["dataset_uri"])
     check_dataset(config, manifest, given["dataset_uri"])
     cache = ShardCache(places.cache_dir, places.cache_max_bytes)
+    patterns = _patterns(config, store, places)
     return {
         split: ShardLoader(
             manifest=manifest,
@@ -235,6 +247,7 @@ def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) 
             seed=config.train.seed,
             train=split == "train",
             num_threads=given["loader_threads"],
+            patterns=patterns,
         )
         for split in ("train", "val")
     }

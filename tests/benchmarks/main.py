@@ -17,6 +17,7 @@ from rich.table import Table
 from tests.benchmarks import (
     bench_geometry,
     bench_loader,
+    bench_occlusion,
     bench_planning,
     bench_predict,
     bench_render,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "loader_cold": bench_loader.run,
     "loader_warm": bench_loader.run,
     "loader_planning": bench_planning.run,
+    "occlusion": bench_occlusion.run,
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
     "geometry_outer": bench_geometry.run,

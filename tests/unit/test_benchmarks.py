@@ -21,6 +21,7 @@ def test_every_promised_benchmark_exists() -> None:
         "loader_cold",
         "loader_warm",
         "loader_planning",
+        "occlusion",
         "train_step",
         "nuclear_norm",
         "geometry_outer",

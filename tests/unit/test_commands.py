@@ -13,7 +13,9 @@ from adodn.cli import build
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.data import images
 from adodn.model_files import write_model
+from adodn.occlusion.patterns import Patterns
 from adodn.predict import Predictor
+from tests.unit.test_cofw68 import points, write_tree
 
 CONFIG = ExperimentConfig(
     name="tiny", model=ModelConfig(input_px=64, geometry="none", occlusion="none", low_rank=False, grid=1)
@@ -73,3 +75,14 @@ def test_export_writes_what_predictor_reads(model: Path, tmp_path: Path) -> None
     assert set(json.loads(done.stdout)) == {"weights.safetensors", "config.json"}
     for name in ("weights.safetensors", "config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (model / name).read_bytes()
+
+
+def test_patterns_are_written_and_read_back(tmp_path: Path) -> None:
+    """The file holds the flags of the annotated faces that have a hidden point, and nothing else is left behind."""
+    write_tree(tmp_path / "cofw68", range(1, 6))
+    out = tmp_path / "patterns.json"
+    ran = CliRunner().invoke(build("patterns", "predict"), ["patterns", str(tmp_path / "cofw68"), str(out)])
+    assert ran.exit_code == 0, ran.output
+    flags = np.concatenate([points(number)["Occ"] for number in range(1, 6)]) == 1
+    assert np.array_equal(Patterns.from_json(out.read_bytes(), "out").hidden, flags)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cofw68", "patterns.json"]

@@ -157,10 +157,10 @@ def test_flipping_mirrors_pixels_and_swaps_landmarks(folder: Path, manifest: Man
     assert (flipped.images.flip(-1).float() - plain.images.float()).abs().mean() < 1.5
 
 
-def test_patches_cover_landmarks(folder: Path, manifest: Manifest) -> None:
-    """With patches some visible landmarks become covered, none becomes visible, and nothing else of the face moves."""
+def test_occluders_cover_landmarks(folder: Path, manifest: Manifest) -> None:
+    """With occluders some visible landmarks become covered, none becomes visible, and no landmark moves."""
     without, with_ = (
-        list(loader_of(folder, manifest, data=DataConfig(augment=AugmentConfig(patch_probability=p))))
+        list(loader_of(folder, manifest, data=DataConfig(augment=AugmentConfig(occlusion_probability=p))))
         for p in (0.0, 1.0)
     )
     before = torch.cat([batch.visible for batch in without])
@@ -168,6 +168,14 @@ def test_patches_cover_landmarks(folder: Path, manifest: Manifest) -> None:
     assert not (after & ~before).any()
     assert (before & ~after).any()
     assert all(torch.equal(a.landmarks, b.landmarks) for a, b in zip(without, with_, strict=True))
+
+
+def test_patterns_are_asked_for_before_training_starts(folder: Path, manifest: Manifest) -> None:
+    """A loader that shall cover by patterns and has none says so at once; one that does not augment needs none."""
+    data = DataConfig(augment=AugmentConfig(occlusion_probability=0.1, occluders=("pattern",)))
+    with pytest.raises(ConfigError, match="adodn patterns"):
+        loader_of(folder, manifest, data=data)
+    assert len(list(loader_of(folder, manifest, data=data, train=False))) == 4
 
 
 @pytest.mark.parametrize("stop", range(4))

@@ -10,13 +10,10 @@ from adodn.config import AugmentConfig
 from adodn.data.transforms import (
     _GOLDEN,
     Augmentation,
-    Patch,
     _mixed,
     adjust_colours,
-    cover,
     crop_affine,
     draw_augmentation,
-    draw_patch,
     invert,
     move,
     sample_draws,
@@ -121,22 +118,9 @@ def test_no_change_of_colour_changes_nothing() -> None:
     assert np.array_equal(image, before)
 
 
-def test_a_patch_covers_what_lies_under_it() -> None:
-    """A patch from a quarter to a half of the crop paints those pixels and covers the landmarks on them alone."""
-    image = np.zeros((8, 8, 3), np.uint8)
-    landmarks = np.array([[0.25, 0.25], [0.49, 0.3], [0.5, 0.3], [0.3, 0.8], [0.1, 0.3]])
-    covered = cover(image, landmarks, Patch(x=0.25, y=0.25, width=0.25, height=0.5, colour=(9, 8, 7)))
-    assert covered.tolist() == [True, True, False, False, False]
-    painted = np.zeros((8, 8), bool)
-    painted[2:6, 2:4] = True
-    assert np.array_equal(image == (9, 8, 7), np.repeat(painted[..., None], 3, axis=-1))
-
-
 def test_draws_stay_in_their_ranges() -> None:
     """Over many faces each draw fills the range that the config gives it, and never leaves it."""
-    config = AugmentConfig(patch_probability=0.5)
-    draws = sample_draws(0, 0, np.arange(2000))
-    drawn = draw_augmentation(config, draws)
+    drawn = draw_augmentation(AugmentConfig(), sample_draws(0, 0, np.arange(2000)))
     ranges = {
         "rotation": (-math.radians(30), math.radians(30)),
         "scale": (0.8, 1.2),
@@ -149,9 +133,6 @@ def test_draws_stay_in_their_ranges() -> None:
         assert least <= min(values) < least + 0.01 * (most - least)
         assert most - 0.01 * (most - least) < max(values) <= most
     assert abs(np.mean(drawn.flip) - 0.5) < 0.05
-    patches = [patch for row in draws if (patch := draw_patch(config, row)) is not None]
-    assert abs(len(patches) / 2000 - 0.5) < 0.05
-    assert all(p.x >= 0 and p.y >= 0 and p.x + p.width <= 1 and p.y + p.height <= 1 for p in patches)
 
 
 def test_a_batch_is_its_faces_one_by_one() -> None:
