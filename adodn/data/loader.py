@@ -147,13 +147,15 @@ class ShardLoader:
             _workers(_DOWNLOADS_AT_ONCE, "adodn-fetch") as fetchers,
             _workers(self._num_threads, "adodn-prepare") as preparers,
         ):
-            jobs = self._jobs(order, start, fetchers)
+            jobs = self._jobs(order, epoch, start, fetchers)
             for step, batch in enumerate(_in_order(jobs, preparers, self._ahead), start + 1):
                 self._step = step
                 yield batch
         self._epoch, self._step = epoch + 1, 0
 
-    def _jobs(self, order: EpochOrder, start: int, fetchers: ThreadPoolExecutor) -> Iterator[Callable[[], Batch]]:
+    def _jobs(
+        self, order: EpochOrder, epoch: int, start: int, fetchers: ThreadPoolExecutor
+    ) -> Iterator[Callable[[], Batch]]:
         """Jobs that make the batches from `start` on; the shards of the next window are under way before their turn."""
         batches = GlobalBatches(order, global_batch=self._global_batch, train=self._train)
         next_window = order.window_of(start * self._global_batch)
@@ -163,7 +165,7 @@ class ShardLoader:
                 for shard in order.shards(next_window):
                     fetchers.submit(self._faces.open, shard)
                 next_window += 1
-            yield partial(self._batch, batches[step].share(self._rank, self._world_size), self._epoch)
+            yield partial(self._batch, batches[step].share(self._rank, self._world_size), epoch)
 
     def _batch(self, plan: BatchPlan, epoch: int) -> Batch:
         indices, faces = plan.indices, self._faces.annotations(plan.indices)
