@@ -15,8 +15,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed  ## the whole chain on rendered faces
 	$(BIN)/adodn demo
 
-test: $(VENV)/installed  ## all tests, real services included
-	$(BIN)/python -m pytest
+test: $(VENV)/installed  ## all tests, real services included; those that need them in one process, the others beside
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 check: $(VENV)/installed  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .

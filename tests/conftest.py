@@ -18,6 +18,15 @@ _PORT_BASES = range(11_000, 22_000, 20)
 """Below the system's ephemeral range, twins at +10000 included."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One of several processes runs all tests of the services, so that a session starts them once; files stay whole."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        group = "services" if fixtures & {"stack", "s3"} else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def free_ports() -> StackPorts:
     """Ports for a stack of its own."""
     for base in random.sample(_PORT_BASES, 100):

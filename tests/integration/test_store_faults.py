@@ -53,7 +53,7 @@ def proxy(one_proxy: FaultProxy) -> FaultProxy:
 def through(s3: S3Store, proxy: FaultProxy) -> S3Store:
     """The store through the proxy, in a hurry."""
     return replace(
-        s3, endpoint_url=proxy.url, connect_timeout_s=0.2, read_timeout_s=0.25, deadline_s=3, pause_s=0.02, attempts=4
+        s3, endpoint_url=proxy.url, connect_timeout_s=1, read_timeout_s=1, deadline_s=8, pause_s=0.02, attempts=4
     )
 
 
@@ -61,11 +61,11 @@ FAULTS: dict[str, Fault] = {
     "503 SlowDown": answer(503, "SlowDown"),
     "500 InternalError": answer(500, "InternalError"),
     "429": answer(429, "TooManyRequests"),
-    "late beyond the timeout": late(0.5),
+    "late beyond the timeout": late(2),
     "reset at once": reset_at_once,
     "reset in mid-body": reset_in_answer(),
-    "stall before the answer": stall(0.5),
-    "stall in mid-body": stall(0.5, share=0.5),
+    "stall before the answer": stall(2),
+    "stall in mid-body": stall(2, share=0.5),
     "cut under the right length": cut_answer(),
     "length too large": wrong_length(1000),
     "length too small": wrong_length(-1000),
@@ -97,10 +97,10 @@ def test_fault_15_what_never_ends_is_one_error_by_the_deadline(
     proxy.spoil("GET", "/a", FAULTS[fault], times=ALWAYS)
     start = time.monotonic()
     with pytest.raises(
-        StorageError, match=rf"^{s3_folder}/a: download: .*; tried [2-4] times in .* of at most 3 s; is "
+        StorageError, match=rf"^{s3_folder}/a: download: .*; tried [2-4] times in .* of at most 8 s; is "
     ):
         through.download(f"{s3_folder}/a", tmp_path / "a")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 8
     assert proxy.seen("GET", "/a") <= 4
     assert list(tmp_path.iterdir()) == []
 
@@ -113,9 +113,9 @@ def test_fault_15_a_drip_is_waited_for_only_to_the_deadline(
     s3.put(f"{s3_folder}/a", LARGE)
     proxy.spoil("GET", "/a", drip(bytes_per_s), times=ALWAYS)
     start = time.monotonic()
-    with pytest.raises(StorageError, match=r"too slow, \d+ of 1200000 bytes came.* of at most 1.5 s"):
-        replace(through, deadline_s=1.5).get(f"{s3_folder}/a")
-    assert time.monotonic() - start < 2
+    with pytest.raises(StorageError, match=r"too slow, \d+ of 1200000 bytes came.* of at most 3 s"):
+        replace(through, deadline_s=3).get(f"{s3_folder}/a")
+    assert time.monotonic() - start < 4
 
 
 def test_fault_15_a_slow_answer_is_waited_for(s3: S3Store, proxy: FaultProxy, through: S3Store, s3_folder: str) -> None:
@@ -152,9 +152,9 @@ WRITING: dict[str, Fault] = {
     "409 while another writes": answer(409, "ConditionalRequestConflict"),
     "reset at once": reset_at_once,
     "reset in mid-body": reset_in_request(),
-    "stall": stall(0.5),
+    "stall": stall(2),
     "lost answer": lost_answer,
-    "late answer": late(0.5),
+    "late answer": late(2),
 }
 
 
