@@ -16,7 +16,7 @@ demo: $(VENV)/installed  ## the whole chain on rendered faces
 	$(BIN)/adodn demo
 
 test: $(VENV)/installed  ## all tests, real services included; those that need them in one process, the others beside
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2
 
 check: $(VENV)/installed  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .

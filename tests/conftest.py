@@ -5,8 +5,10 @@ import random
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from adodn import settings
 from adodn.errors import StackError
@@ -18,13 +20,17 @@ _PORT_BASES = range(11_000, 22_000, 20)
 """Below the system's ephemeral range, twins at +10000 included."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _ByServices(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
     """One of several processes runs all tests of the services, so that a session starts them once; files stay whole."""
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        group = "services" if fixtures & {"stack", "s3"} else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "services" if path.startswith(("tests/e2e/", "tests/integration/")) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How tests are parted where there are several processes."""
+    return _ByServices(config, log)
 
 
 def free_ports() -> StackPorts:
