@@ -306,6 +306,7 @@ SECOND = 512 + math.ceil(len(FACES[0][1]) / 512) * 512
             id="a bomb for a record",
         ),
         pytest.param(tar_of([*FACES, ("notes.txt", b"x")]), "'notes.txt'", id="extra"),
+        pytest.param(tar_of([*FACES, ("face-0003.pkl", b"x")]), r"'face-0003\.pkl'", id="a pickle"),
         pytest.param(tar_of([*FACES, ("../up.jpg", b"x")]), r"'\.\./up\.jpg'", id="out of its folder"),
         pytest.param(tar_of([*FACES, ("/etc/a.json", b"x")]), "'/etc/a.json'", id="absolute"),
         pytest.param(tar_of([*FACES, ("a.b.jpg", b"x")]), r"'a\.b\.jpg'", id="key with a dot"),
