@@ -85,7 +85,7 @@ def _s3(config: StackConfig) -> Command:
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
     argv += [f"-bucket={','.join(BUCKETS)}", "-s3.autoCreateBucket=false", "-master.telemetry=false"]
     argv += [f"-filer.localSocket={run}/filer.sock", f"-s3.localSocket={run}/s3.sock"]
-    # Go keeps up to twice the live heap unless told otherwise. A limit that large writes reach keeps its collector busy.
+    # Go keeps up to twice the live heap unless told otherwise; a limit that large writes reach keeps it collecting.
     return Command(argv, {**_s3_credentials(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
 
 
