@@ -8,7 +8,7 @@ import cv2
 from adodn.datasets.synthetic import encode, render
 from tests.benchmarks.measure import Row, alternately, row
 
-_FACES = 30
+_FACES = 100
 _SIZE_PX = 160
 
 
@@ -17,7 +17,7 @@ def run() -> list[Row]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with_jpeg, without = alternately(lambda: _render(encoded=True), lambda: _render(encoded=False), repeats=3)
+        with_jpeg, without = alternately(lambda: _render(encoded=True), lambda: _render(encoded=False), repeats=5)
     finally:
         cv2.setNumThreads(threads)
     return [

@@ -103,5 +103,6 @@ def draw_shoulders(image: Image, camera: Camera, yaw: float, light: Light, rng: 
     fixed = np.rint(body.outline(_SHOULDERS) * 16).astype(np.int32)
     cv2.fillPoly(image, [fixed], np.minimum(colour, 255).tolist(), cv2.LINE_AA, 4)
     collar = (rng.uniform(0.55, 1.25) * colour).clip(0, 255).tolist()
-    edge = len(_SHOULDER) // 2
-    cv2.polylines(image, [fixed[:edge], fixed[-edge:]], False, collar, max(1, size // 64), cv2.LINE_AA, 4)
+    for neck in (fixed[: len(_SHOULDER) // 2], fixed[-(len(_SHOULDER) // 2) :]):
+        band = np.concatenate([neck, neck[::-1] + np.array([0, size // 4], np.int32)])
+        cv2.fillPoly(image, [band], collar, cv2.LINE_AA, 4)

@@ -1,5 +1,6 @@
 """Light on the head and what the camera makes of the picture: shading, exposure, white balance, blur and noise."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
@@ -118,7 +119,7 @@ def expose(image: Image, rng: np.random.Generator, *, hard: bool) -> Image:
     """Blur, tone, colour cast, grain and, now and then, a poor JPEG in between."""
     size = image.shape[0]
     sigma = rng.uniform(0.35, 0.75) if rng.random() < 0.8 else rng.uniform(0.8, 1.5)
-    image = cv2.GaussianBlur(image, (0, 0), sigma * size / 160)
+    image = _blurred(image, sigma * size / 160)
     channels = zip(cv2.split(image), _tone_table(rng, hard), strict=True)
     image = cv2.merge([cv2.LUT(channel, table) for channel, table in channels])  # faster than one table of three
     strength = rng.uniform(0.02, 0.1) if rng.random() < 0.8 else rng.uniform(0.1, 0.3)
@@ -129,6 +130,12 @@ def expose(image: Image, rng: np.random.Generator, *, hard: bool) -> Image:
         data = simplejpeg.encode_jpeg(image, quality=int(rng.integers(25, 70)), colorspace="RGB")
         image = simplejpeg.decode_jpeg(data, colorspace="RGB")
     return np.asarray(image)
+
+
+def _blurred(image: Image, sigma: float) -> Image:
+    """`image` after a Gaussian; on bytes, OpenCV's general filter is faster than its own Gaussian."""
+    line = cv2.getGaussianKernel(2 * math.ceil(2 * sigma) + 1, sigma, cv2.CV_32F)
+    return np.asarray(cv2.sepFilter2D(image, -1, line, line))
 
 
 def _tone_table(rng: np.random.Generator, hard: bool) -> Image:

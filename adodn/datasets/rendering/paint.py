@@ -298,7 +298,8 @@ def _mouth(strokes: Strokes, moment: Moment, landmarks: Reals, curves: FaceCurve
     strokes.fill(np.concatenate([upper_out, upper_in[::-1]]), paints.lip * np.float32(0.86))
     strokes.fill(np.concatenate([lower_out, lower_in[::-1]]), paints.lip)
     middle = (lower_out[::-1] + _AS_OUTER_LIP @ lower_in[::-1]) / 2
-    strokes.line(middle[8:-8], paints.lip_shine, 2.0)
+    shine = middle[8:-8]
+    strokes.fill(np.concatenate([shine - 0.7 * _DOWN, (shine + 0.7 * _DOWN)[::-1]]), paints.lip_shine)
     strokes.line(upper_in, paints.lip_seam, 1.0)
     strokes.line(landmarks[_MOUTH_CORNERS], paints.lip_seam, 1.2)
 

@@ -5,7 +5,7 @@ raster.column[y, x], raster.row[y, x]  # the place on the sheet that the centre 
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def rasterise(pixels: Floats, heights: Floats, size_px: int) -> Raster:
     """Draw the front of a sheet: the side from which its rows run clockwise from its columns.
 
     Args:
-        pixels: `[2, C, R]`, where the vertices land; a triangle with a corner that is not finite is left out.
+        pixels: `[2, C, R]`, where the vertices land; a mesh with a corner that is not finite may be left out.
         heights: `[C, R]`, of the vertices towards the camera.
         size_px: Side of the square image.
     """
@@ -50,39 +50,58 @@ def rasterise(pixels: Floats, heights: Floats, size_px: int) -> Raster:
     return raster
 
 
+class _Triangle(NamedTuple):
+    """A vertex and its neighbours one step along the columns and along the rows; a height of -inf is not drawn."""
+
+    column: float
+    row: float
+    step: float
+    """Of the sheet: the vertex's place, and which neighbours: 1 the next ones, -1 those before."""
+    x: float
+    y: float
+    height: float
+    column_x: float
+    column_y: float
+    row_x: float
+    row_y: float
+    """Steps along the columns and along the rows for a pixel to the right and for one down."""
+    column_rise: float
+    row_rise: float
+    """Height gained with a step."""
+
+
 @compiled
-def _draw_triangle(
-    pixels: Floats,
-    heights: Floats,
-    corner: tuple[int, int],
-    step: int,
-    height: Floats,
-    column: Floats,
-    row: Floats,
-) -> None:
-    """Draw the triangle of a vertex and its neighbours one `step` along the columns and along the rows."""
-    i, j = corner
+def _triangle(pixels: Floats, heights: Floats, i: int, j: int, step: int) -> _Triangle:
+    """The triangle of vertex (i, j); not drawn if it is seen from behind or edge-on, or not finite."""
     x, y, z = np.float64(pixels[0, i, j]), np.float64(pixels[1, i, j]), np.float64(heights[i, j])
     xc, yc, zc = pixels[0, i + step, j] - x, pixels[1, i + step, j] - y, heights[i + step, j] - z
     xr, yr, zr = pixels[0, i, j + step] - x, pixels[1, i, j + step] - y, heights[i, j + step] - z
     area = xc * yr - yc * xr
-    if not (area > 0 and area + abs(z) + abs(zc) + abs(zr) < np.inf):  # seen from behind or edge-on, or not finite
-        return
-    column_x, column_y, row_x, row_y = yr / area, -xr / area, -yc / area, xc / area
-    last = len(height) - 1.0
-    left, right = max(np.ceil(x + min(0.0, xc, xr)), 0.0), min(np.floor(x + max(0.0, xc, xr)), last)
-    top, bottom = max(np.ceil(y + min(0.0, yc, yr)), 0.0), min(np.floor(y + max(0.0, yc, yr)), last)
-    for line in range(int(top), int(bottom) + 1):
-        for place in range(int(left), int(right) + 1):
-            dx, dy = place - x, line - y
-            along_column, along_row = dx * column_x + dy * column_y, dx * row_x + dy * row_y
-            if min(along_column, along_row, 1 - along_column - along_row) < -_ON_EDGE:
-                continue
-            above = z + along_column * zc + along_row * zr
-            if above > height[line, place]:
-                height[line, place] = above
-                column[line, place] = i + step * along_column
-                row[line, place] = j + step * along_row
+    if not (area > 0 and area + abs(z) + abs(zc) + abs(zr) < np.inf):
+        return _Triangle(0.0, 0.0, 0.0, 0.0, 0.0, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    vertex = np.float64(i), np.float64(j), np.float64(step), x, y, z
+    return _Triangle(*vertex, yr / area, -xr / area, -yc / area, xc / area, zc, zr)
+
+
+@compiled
+def _at(triangle: _Triangle, place: int, line: int) -> tuple[float, float, float]:
+    """Height, column and row at a pixel; the height is -inf outside the triangle."""
+    dx, dy = place - triangle.x, line - triangle.y
+    along_column, along_row = dx * triangle.column_x + dy * triangle.column_y, dx * triangle.row_x + dy * triangle.row_y
+    inside = min(along_column, along_row, 1 - along_column - along_row) >= -_ON_EDGE
+    height = triangle.height + along_column * triangle.column_rise + along_row * triangle.row_rise
+    column, row = triangle.column + triangle.step * along_column, triangle.row + triangle.step * along_row
+    return height if inside else -np.inf, column, row
+
+
+@compiled
+def _pixels_of(corners: Floats, size: int) -> tuple[int, int]:
+    """First pixel between `corners` `[2, 2]` of one axis, and the one after the last; none if one is not finite."""
+    low = min(corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1])
+    high = max(corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1])
+    if not (low <= size and high >= 0):
+        return 0, 0
+    return int(np.ceil(max(low, 0))), int(np.floor(min(high, size - 1))) + 1
 
 
 @compiled
@@ -91,8 +110,19 @@ def _draw_sheet(pixels: Floats, heights: Floats, height: Floats, column: Floats,
     columns, rows = heights.shape
     for i in range(columns - 1):
         for j in range(rows - 1):
-            _draw_triangle(pixels, heights, (i, j), 1, height, column, row)
-            _draw_triangle(pixels, heights, (i + 1, j + 1), -1, height, column, row)
+            first, second = _triangle(pixels, heights, i, j, 1), _triangle(pixels, heights, i + 1, j + 1, -1)
+            if max(first.height, second.height) == -np.inf:
+                continue
+            mesh = pixels[:, i : i + 2, j : j + 2]
+            left, right = _pixels_of(mesh[0], len(height))
+            top, bottom = _pixels_of(mesh[1], len(height))
+            for line in range(top, bottom):
+                for place in range(left, right):
+                    above, u, v = _at(first, place, line)
+                    if above == -np.inf:
+                        above, u, v = _at(second, place, line)
+                    if above > height[line, place]:
+                        height[line, place], column[line, place], row[line, place] = above, u, v
 
 
 def seen(raster: Raster, covered: NDArray[np.uint8], landmarks: Reals, heights: Reals) -> NDArray[np.bool_]:

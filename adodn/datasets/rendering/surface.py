@@ -17,6 +17,7 @@ Image: TypeAlias = NDArray[np.uint8]
 
 _HALF, _ONE, _WHITE = np.float32(0.5), np.float32(1), np.float32(255)
 """Of single precision, which is twice as fast here."""
+_Cell: TypeAlias = tuple[int, int, np.float32, np.float32, np.float32, np.float32]
 
 
 def draw_surface(image: Image, raster: Raster, texture: Image, shading: Floats) -> None:
@@ -50,7 +51,7 @@ def _lay_over(
             gloss = _between(shading, light, 3)
             for channel in range(3):
                 lit = min(_between(texture, paint, channel) * _between(shading, light, channel) + gloss, _WHITE)
-                image[y, x, channel] = np.uint8(share * lit + (_ONE - share) * image[y, x, channel] + _HALF)
+                image[y, x, channel] = np.uint8(share * lit + (_ONE - share) * np.float32(image[y, x, channel]) + _HALF)
 
 
 @compiled
@@ -67,17 +68,19 @@ def _shown(height: Floats, y: int, x: int) -> tuple[int, int]:
 
 
 @compiled
-def _cell(table: NDArray[np.generic], first: float, second: float) -> tuple[int, int, np.float32, np.float32]:
-    """The cell of `table` `[A, B, K]` that holds fractional indices, and where in it they lie."""
-    i = min(max(int(first), 0), table.shape[0] - 2)
-    j = min(max(int(second), 0), table.shape[1] - 2)
-    return i, j, np.float32(first - i), np.float32(second - j)
+def _cell(table: NDArray[np.generic], first: np.float32, second: np.float32) -> _Cell:
+    """The cell of `table` `[A, B, K]` that holds fractional indices, and the weights of its corners there."""
+    i = max(min(int(first), table.shape[0] - 2), 0)
+    j = max(min(int(second), table.shape[1] - 2), 0)
+    a, b = first - np.float32(i), second - np.float32(j)
+    both = a * b
+    return i, j, _ONE - a - b + both, b - both, a - both, both
 
 
 @compiled
-def _between(table: NDArray[np.generic], cell: tuple[int, int, np.float32, np.float32], channel: int) -> np.float32:
+def _between(table: NDArray[np.generic], cell: _Cell, channel: int) -> np.float32:
     """One channel of `table` `[A, B, K]`, interpolated from the corners of a cell."""
-    i, j, a, b = cell
-    low = table[i, j, channel] * (_ONE - b) + table[i, j + 1, channel] * b
-    high = table[i + 1, j, channel] * (_ONE - b) + table[i + 1, j + 1, channel] * b
-    return np.float32(low * (_ONE - a) + high * a)
+    i, j, own, right, below, across = cell
+    upper = np.float32(table[i, j, channel]) * own + np.float32(table[i, j + 1, channel]) * right
+    lower = np.float32(table[i + 1, j, channel]) * below + np.float32(table[i + 1, j + 1, channel]) * across
+    return np.float32(upper + lower)
