@@ -2,7 +2,7 @@
 
 faces = FaceReader(manifest, base_uri=uri, source=store, cache=cache, split="train", protocol=protocols.get("68"))
 annotations = faces.annotations(np.array([0, 7]))
-image = faces.image(7)
+image = decode(*faces.encoded(np.array([7]))[0])
 """
 
 import threading
@@ -100,16 +100,17 @@ class FaceReader:
             stored_to_image=np.stack([part.stored_to_image[place] for part, place in found]),
         )
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """`[H, W, 4]`: the stored image of one face, RGB and a fourth channel that means nothing.
+    def encoded(self, indices: NDArray[np.int64]) -> list[tuple[bytes, str]]:
+        """The stored images of the faces at `indices` `[N]`, as JPEG, each with its name for errors.
+
+        All at once, since between two images the processor would have forgotten this code.
 
         Raises:
-            ShardError: If its shard or the image is damaged.
-            StorageError: If its shard is not here and the store does not answer.
+            ShardError: If a shard is damaged.
+            StorageError: If a shard is not here and the store does not answer.
         """
-        number, place = self._locate(index)
-        shard, annotations = self.open(number)
-        return _decode(shard.image(place), f"{shard.uri}!{annotations.keys[place]}")
+        found = [(*self.open(number), place) for number, place in map(self._locate, indices.tolist())]
+        return [(shard.image(place), f"{shard.uri}!{part.keys[place]}") for shard, part, place in found]
 
     def open(self, number: int) -> tuple[CachedShard, Annotations]:
         """Shard `number` of the split, brought to this machine, and the annotations of its faces.
@@ -165,7 +166,12 @@ def _record(text: bytes, where: str, key: str, num_landmarks: int) -> FaceRecord
     return record
 
 
-def _decode(data: bytes, where: str) -> NDArray[np.uint8]:
+def decode(data: bytes, where: str) -> NDArray[np.uint8]:
+    """`[H, W, 4]`: an image of `FaceReader.encoded`, RGB and a fourth channel that means nothing.
+
+    Raises:
+        ShardError: If it is damaged.
+    """
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         if height * width > MAX_PIXELS:

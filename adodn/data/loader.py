@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from adodn.config import AugmentConfig, DataConfig
 from adodn.data import transforms
 from adodn.data.cache import ShardCache, ShardSource
-from adodn.data.faces import FaceReader
+from adodn.data.faces import FaceReader, decode
 from adodn.data.manifest import Manifest
 from adodn.data.partition import BatchPlan, EpochOrder, GlobalBatches, num_steps, require_share
 from adodn.errors import CheckpointError, ConfigError
@@ -165,9 +165,14 @@ class ShardLoader:
                 for shard in order.shards(next_window):
                     fetchers.submit(self._faces.open, shard)
                 next_window += 1
-            yield partial(self._batch, batches[step].share(self._rank, self._world_size), epoch)
+            share = batches[step].share(self._rank, self._world_size)
+            # Here, in the consumer's thread: the allocator gives other threads' large blocks back to the system, and a
+            # batch in fresh memory costs a page fault for every 4 kB.
+            images = np.empty((len(share.indices), self._input_px, self._input_px, 3), np.uint8)
+            yield partial(self._batch, share, epoch, images)
 
-    def _batch(self, plan: BatchPlan, epoch: int) -> Batch:
+    def _batch(self, plan: BatchPlan, epoch: int, images: transforms.Image) -> Batch:
+        """The batch of a plan; its crops are drawn on `images` `[B, S, S, 3]`."""
         indices, faces = plan.indices, self._faces.annotations(plan.indices)
         draws = transforms.sample_draws(self._seed, epoch, indices)
         chosen = transforms.draw_augmentation(self._data.augment, draws) if self._train else transforms.Augmentation()
@@ -177,9 +182,9 @@ class ShardLoader:
         if self._train:
             landmarks[chosen.flip] = landmarks[chosen.flip][:, self._flip]
             visible[chosen.flip] = visible[chosen.flip][:, self._flip]
-        images = self._images(indices, affines)
+        self._draw(images, indices, affines, chosen)
         if self._train:
-            self._alter(images, landmarks, visible, chosen, draws)
+            self._cover(images, landmarks, visible, draws)
         onward = transforms.stored_to_image(np.eye(2, 3), faces.stored_to_image)
         corners = faces.boxes.reshape(-1, 2, 2)
         return Batch(
@@ -196,26 +201,29 @@ class ShardLoader:
             subsets=list(faces.subsets),
         )
 
-    def _images(self, indices: NDArray[np.int64], affines: transforms.Affine) -> transforms.Image:
-        """`[B, S, S, 3]`: the crops."""
-        images = np.empty((len(indices), self._input_px, self._input_px, 3), np.uint8)
-        for index, affine, out in zip(indices.tolist(), affines, images, strict=True):
-            transforms.warp(self._faces.image(index), affine, out)
-        return images
-
-    def _alter(
+    def _draw(
         self,
         images: transforms.Image,
-        landmarks: transforms.Reals,
-        visible: NDArray[np.bool_],
+        indices: NDArray[np.int64],
+        affines: transforms.Affine,
         chosen: transforms.Augmentation,
-        draws: transforms.Reals,
     ) -> None:
-        """Change colours and cover parts of the crops, in place."""
-        colours = np.stack([chosen.brightness, chosen.contrast, chosen.saturation], 1).tolist()
-        for place, (brightness, contrast, saturation) in enumerate(colours):
-            transforms.adjust_colours(images[place], brightness=brightness, contrast=contrast, saturation=saturation)
-            occlusion = draw_occlusion(self._data.augment, draws[place].tolist())
+        """Fill `images` with the crops in their new colours, each finished while the processor still has it at hand."""
+        colours = np.stack([chosen.brightness, chosen.contrast, chosen.saturation], -1).tolist()
+        for place, (data, where) in enumerate(self._faces.encoded(indices)):
+            transforms.warp(decode(data, where), affines[place], images[place])
+            if self._train:
+                brightness, contrast, saturation = colours[place]
+                transforms.adjust_colours(
+                    images[place], brightness=brightness, contrast=contrast, saturation=saturation
+                )
+
+    def _cover(
+        self, images: transforms.Image, landmarks: transforms.Reals, visible: NDArray[np.bool_], draws: transforms.Reals
+    ) -> None:
+        """Cover parts of some crops, in place; landmarks beneath are no longer visible."""
+        for place, numbers in enumerate(draws.tolist()):
+            occlusion = draw_occlusion(self._data.augment, numbers)
             if occlusion is not None:
                 visible[place] &= ~self._occluder.cover(images[place], landmarks[place], occlusion)
 

@@ -49,16 +49,23 @@ def with_turbojpeg(jpeg: bytes) -> transforms.Image:
     return image
 
 
-def limit(faces: Sequence[Face], *, colours: bool) -> Iterator[torch.Tensor]:
-    """A bare loop: the fastest decoder and warp we know, batch by batch, to floats; annotations are not read."""
-    affine = np.array([[200.0, 30.0, 10.0], [-30.0, 200.0, 40.0]])
+def limit(faces: Sequence[Face], affines: transforms.Affine, *, colours: bool) -> Iterator[torch.Tensor]:
+    """A bare loop: the fastest decoder and warp we know, batch by batch, to floats; nothing is read or drawn."""
     for start in range(0, len(faces), BATCH):
         crops = np.empty((BATCH, INPUT_PX, INPUT_PX, 3), np.uint8)
-        for (jpeg, _), crop in zip(faces[start : start + BATCH], crops, strict=True):
-            transforms.warp(with_turbojpeg(jpeg), affine, crop)
+        for place, crop in enumerate(crops, start):
+            transforms.warp(with_turbojpeg(faces[place][0]), affines[place], crop)
             if colours:
                 transforms.adjust_colours(crop, brightness=1.1, contrast=0.9, saturation=1.1)
         yield to_floats(torch.from_numpy(crops).permute(0, 3, 1, 2))
+
+
+def augmented(faces: Sequence[Face]) -> transforms.Affine:
+    """`[N, 2, 3]`: warps as a training epoch has them."""
+    boxes = np.array([json.loads(record)["box"] for _, record in faces])
+    draws = transforms.sample_draws(0, 0, np.arange(len(faces)))
+    chosen = transforms.draw_augmentation(DATA.augment, draws)
+    return transforms.crop_affine(boxes, crop_scale=DATA.crop_scale, augmentation=chosen)
 
 
 def to_floats(images: torch.Tensor) -> torch.Tensor:

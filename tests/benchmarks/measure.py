@@ -10,7 +10,6 @@ for what waits for another process.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, TypeAlias
 
 import torch
@@ -20,7 +19,7 @@ Row: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one call takes, in the median."""
+    """What one call takes."""
 
     cpu_s: float
     wall_s: float
@@ -29,6 +28,9 @@ class Spent:
 def alternately(*calls: Callable[[], object], repeats: int = 5, warm_up: int = 1) -> list[Spent]:
     """Time calls in turn, round after round, so that a slow moment of the machine hits all of them alike.
 
+    Of each call, the least time of all rounds: nothing makes a round faster than the machine is, other work makes it
+    slower.
+
     Args:
         calls: What to time.
         repeats: Rounds that count.
@@ -36,7 +38,7 @@ def alternately(*calls: Callable[[], object], repeats: int = 5, warm_up: int = 1
     """
     rounds = [[_time(call) for call in calls] for _ in range(warm_up + repeats)][warm_up:]
     return [
-        Spent(median(spent.cpu_s for spent in column), median(spent.wall_s for spent in column))
+        Spent(min(spent.cpu_s for spent in column), min(spent.wall_s for spent in column))
         for column in zip(*rounds, strict=True)
     ]
 
