@@ -1,12 +1,14 @@
 """A user's own faces as COCO keypoint JSON. It reads no image.
 
-    own/train.json  own/val.json  own/test.json       each where it exists; one `annotations.json` alone is train
-    own/images/...                                    or wherever `file_name` leads, inside `own`
+    own/train.json  own/faces_val.json  own/test_2.json   any name with train, val or test as a word of it;
+                                                          `annotations.json` is train
+    own/images/...                                        or wherever `file_name` leads, inside `own`
 
 A keypoint is `x, y, v`: v = 2 is visible, 1 is covered, 0 was not annotated, which a face must not have. Where a file
 never says 2 (converters for faces often write 1 for all), 1 counts as visible, and `problems` says so.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from adodn.protocols import LandmarkProtocol
 from adodn.samples import SampleRef
 
 MAX_BYTES = 1_000_000_000
-_FILES = {"train.json": "train", "annotations.json": "train", "val.json": "val", "test.json": "test"}
+_SPLITS = ("train", "val", "test")
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -115,7 +117,7 @@ class CocoDataset(ListedDataset):
         protocol: What the keypoints are.
 
     Raises:
-        DataError: If none of the files is there.
+        DataError: If no such file is there, or a name speaks of two splits.
         AnnotationError: If a file is not what it should be; the message names the annotation by its id.
     """
 
@@ -124,15 +126,31 @@ class CocoDataset(ListedDataset):
     def __init__(self, root: Path, protocol: LandmarkProtocol) -> None:
         self.protocol = protocol
         root = root.resolve()
-        sources = [_open(root / name, split, protocol) for name, split in _FILES.items() if is_file(root / name)]
+        sources = [_open(path, split, protocol) for path, split in _files(root)]
         if not sources:
-            raise DataError(f"{root}: holds none of {', '.join(_FILES)}; COCO keypoints are read from these")
+            raise DataError(
+                f"{root}: needs COCO keypoints in train.json, val.json, test.json or annotations.json, or in files "
+                "with one of the first three words in their names, like faces_train.json; it has none of these"
+            )
         problems = [
             f"{source.path.name}: no keypoint says 2 (visible), so 1 counts as visible"
             for source in sources
             if not source.tells_visible
         ]
         super().__init__(root, [face for source in sources for face in source.faces()], problems)
+
+
+def _files(root: Path) -> Iterator[tuple[Path, str]]:
+    """The files of annotations, train first, each with its split."""
+    paths = [path for path in sorted(root.glob("*.json")) if is_file(path)]
+    words = {path: re.split("[^a-z]+", path.stem.lower()) for path in paths}
+    for path in paths:
+        splits = [split for split in _SPLITS if split in words[path]]
+        if len(splits) > 1:
+            raise DataError(f"{path}: its name must hold one of {', '.join(_SPLITS)}, it holds {' and '.join(splits)}")
+    for split in _SPLITS:
+        yield from ((path, split) for path in paths if split in words[path])
+    yield from ((path, "train") for path in paths if path.stem == "annotations")
 
 
 def _open(path: Path, split: str, protocol: LandmarkProtocol) -> _Source:

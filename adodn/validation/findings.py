@@ -30,7 +30,7 @@ CHECKS: dict[str, Check] = {
     "landmark-outlier": Check("warning", "single points far from where the face's other points have them"),
     "implausible-shape": Check("warning", "shape that the dataset's other faces do not explain"),
     "landmarks-outside-image": Check("warning", "points far outside the image"),
-    "box-off-landmarks": Check("warning", "face box that does not overlap the landmarks"),
+    "box-off-landmarks": Check("warning", "face box that holds less than half of the landmarks"),
     "tiny-face": Check("warning", "face whose normaliser is only a few pixels"),
     "duplicate-across-splits": Check("warning", "image that another split has too, maybe encoded again or mirrored"),
     "group-across-splits": Check("warning", "photo or person that another split has too"),

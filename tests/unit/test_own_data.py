@@ -108,6 +108,24 @@ def test_every_form_reads_the_same(write: Write, tmp_path: Path) -> None:
         assert face.box == pytest.approx((*landmarks[number].min(0), *landmarks[number].max(0)))
 
 
+@pytest.mark.parametrize("name", ["test_aflw.json", "Faces-Test.json", "wflw.test.v2.json"])
+def test_coco_files_are_known_by_a_word_of_their_name(tmp_path: Path, name: str) -> None:
+    """A file is of the split whose name is a word of its own; other JSON files are left alone."""
+    as_coco(tmp_path, np.arange(20.0).reshape(2, 5, 2), np.ones((2, 5), bool), ["train", "test"])
+    (tmp_path / "test.json").rename(tmp_path / name)
+    (tmp_path / "latest.json").write_text("not keypoints")
+
+    assert [ref.split for ref in CocoDataset(tmp_path, FIVE).index()] == ["train", "test"]
+
+
+def test_a_coco_file_of_two_splits_is_refused(tmp_path: Path) -> None:
+    """Whether the faces of `train_val.json` are train or val cannot be known."""
+    (tmp_path / "train_val.json").write_text("{}")
+
+    with pytest.raises(DataError, match=r"train_val\.json.*train and val"):
+        CocoDataset(tmp_path, FIVE)
+
+
 def test_coco_without_a_two_counts_one_as_visible(tmp_path: Path) -> None:
     """Files of face converters say 1 for all; the dataset says how it read them."""
     put_images(tmp_path, ["train"])
