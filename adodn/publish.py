@@ -118,12 +118,14 @@ def read_outcome(run_name: str, places: Settings) -> Outcome:
     """The outcome of a finished run.
 
     Raises:
-        CheckpointError: If what lies there is no outcome.
-        StorageError: If there is none, as while the run is still training.
+        CheckpointError: If what lies there is no outcome, or there is none, as while the run is still training.
+        StorageError: If the store does not answer.
     """
-    uri = outcome_uri(run_name, places)
+    store, uri = S3Store.from_settings(places), outcome_uri(run_name, places)
+    if not store.exists(uri):
+        raise CheckpointError(f"no finished run {run_name!r} in {places.runs_uri}; `adodn train` prints a run's name")
     try:
-        return Outcome(**json.loads(S3Store.from_settings(places).get(uri)))
+        return Outcome(**json.loads(store.get(uri)))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{uri}: not the outcome of a run: {error}; train it again under another name") from error
 
@@ -157,8 +159,7 @@ def load(model: str, places: Settings) -> tuple[OcclusionAdaptiveNet, Experiment
     """A model by whatever name a user has for it: a run's (its best checkpoint), `models:/…`, or a folder's.
 
     Raises:
-        CheckpointError: If it is damaged.
-        StorageError: If there is no such run, or it is still training.
+        CheckpointError: If it is damaged, or there is no such run, or it is still training.
     """
     if is_on_record(model):
         return load_model(model)

@@ -26,7 +26,7 @@ from adodn.datasets.w300 import W300Dataset
 from adodn.datasets.w300_private import W300PrivateDataset
 from adodn.datasets.w300vw import W300VWDataset
 from adodn.datasets.wflw import WFLWDataset
-from adodn.errors import ConfigError
+from adodn.errors import ConfigError, DataError
 from adodn.protocols import LandmarkProtocol
 from adodn.samples import Dataset
 
@@ -43,7 +43,7 @@ def open(name: str, root: Path | str | None = None, **options: Any) -> Dataset:
 
     Raises:
         ConfigError: If there is no such dataset, or it does not take these options.
-        DataError: If the folder is not what the dataset needs.
+        DataError: If there is no such folder, or it is not what the dataset needs.
     """
     if name not in _DATASETS:
         raise ConfigError(f"unknown dataset {name!r}; available: {', '.join(names())}")
@@ -73,6 +73,9 @@ def _own(name: str, kind: Callable[[Path, LandmarkProtocol], Dataset]) -> _Opene
     """How to open users' own faces, whose protocol they name."""
 
     def with_protocol(root: Path, protocol: str = "68") -> Dataset:
+        if not root.is_dir():
+            what = "is not a folder" if root.exists() else "does not exist"
+            raise DataError(f"root {str(root)!r} of dataset {name!r} {what}; give the folder of your faces")
         return kind(root, protocols.get(protocol))
 
     return _from_folder(name, with_protocol, "protocol")

@@ -126,6 +126,16 @@ def test_a_coco_file_of_two_splits_is_refused(tmp_path: Path) -> None:
         CocoDataset(tmp_path, FIVE)
 
 
+@pytest.mark.parametrize("name", ["coco", "pts", "table"])
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    """A wrong path is told apart from a folder without faces."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="absent' of dataset .* does not exist"):
+        datasets.open(name, tmp_path / "absent")
+    with pytest.raises(DataError, match="file' of dataset .* is not a folder"):
+        datasets.open(name, tmp_path / "file")
+
+
 def test_coco_without_a_two_counts_one_as_visible(tmp_path: Path) -> None:
     """Files of face converters say 1 for all; the dataset says how it read them."""
     put_images(tmp_path, ["train"])
