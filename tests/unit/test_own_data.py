@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from adodn import protocols
+from adodn import datasets, protocols
 from adodn.data import images
 from adodn.datasets.coco import CocoDataset
 from adodn.datasets.pts_folder import PtsFolderDataset
@@ -130,9 +130,9 @@ def test_a_coco_file_of_two_splits_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
     """A wrong path is told apart from a folder without faces."""
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="absent' of dataset .* does not exist"):
+    with pytest.raises(DataError, match=r"absent' of dataset .* does not exist"):
         datasets.open(name, tmp_path / "absent")
-    with pytest.raises(DataError, match="file' of dataset .* is not a folder"):
+    with pytest.raises(DataError, match=r"file' of dataset .* is not a folder"):
         datasets.open(name, tmp_path / "file")
 
 
