@@ -8,9 +8,10 @@ from functools import partial
 from adodn.config import ModelConfig
 from adodn.models.attentive_dropout import AttentiveDropout
 from adodn.models.batch_norm import VirtualBatchNorm2d
+from adodn.models.distillation import Distillation
 from adodn.models.geometry import GeometryModule
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
-from adodn.models.resnet import ResNet18
+from adodn.models.resnet import Norm, ResNet18
 
 __all__ = ["OcclusionAdaptiveNet", "Prediction", "build"]
 
@@ -26,10 +27,24 @@ def build(model: ModelConfig) -> OcclusionAdaptiveNet:
     return OcclusionAdaptiveNet(
         trunk=ResNet18(norm),
         geometry=None if model.geometry == "none" else GeometryModule(channels, model.reduction, model.geometry, norm),
-        dropout=None
-        if model.occlusion == "none"
-        else AttentiveDropout(channels, model.reduction, model.drop_threshold, model.threshold_mode, norm),
+        occlusion=_occlusion_module(model, channels, norm),
         grid=model.grid,
         num_landmarks=model.landmark_protocol.num_landmarks,
         rank_width=model.rank_width if model.low_rank else None,
+    )
+
+
+def _occlusion_module(model: ModelConfig, channels: int, norm: Norm) -> Distillation | None:
+    if model.occlusion == "none":
+        return None
+    if model.occlusion == "distillation":
+        return Distillation(channels, model.reduction, norm)
+    return AttentiveDropout(
+        channels,
+        model.reduction,
+        norm,
+        threshold=model.drop_threshold,
+        threshold_mode=model.threshold_mode,
+        evaluation_mask=model.evaluation_mask,
+        drop_probability=model.drop_probability,
     )
