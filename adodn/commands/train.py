@@ -33,7 +33,7 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, e.g. train.epochs=3.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="Path or https URL of ResNet-18 weights to start from.")] = "",
+    weights: Annotated[str, typer.Option(help="Path or https URL of weights that the backbone starts from.")] = "",
     patterns: Annotated[Path | None, typer.Option(help="File of `adodn patterns`, for the occluder `pattern`.")] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Checkpoint within epochs, too.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,

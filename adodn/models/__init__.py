@@ -3,15 +3,13 @@
 model = build(config.model)
 """
 
-from functools import partial
-
 from adodn.config import ModelConfig
 from adodn.models.attentive_dropout import AttentiveDropout
-from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.models.distillation import Distillation
 from adodn.models.geometry import GeometryModule
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
-from adodn.models.resnet import Norm, ResNet18
+from adodn.models.resnet import Norm
+from adodn.models.trunks import build_trunk, norm_of
 
 __all__ = ["OcclusionAdaptiveNet", "Prediction", "build"]
 
@@ -20,17 +18,19 @@ def build(model: ModelConfig) -> OcclusionAdaptiveNet:
     """The network of a config, its weights random.
 
     Raises:
-        ConfigError: If the protocol is unknown.
+        ConfigError: If the protocol is unknown, or SepBN's groups do not fit the backbone.
     """
-    norm = partial(VirtualBatchNorm2d, faces=model.batch_norm_faces)
-    channels = ResNet18.channels
+    norm = norm_of(model)
+    trunk = build_trunk(model, norm)
+    channels = trunk.channels
     return OcclusionAdaptiveNet(
-        trunk=ResNet18(norm),
+        trunk=trunk,
         geometry=None if model.geometry == "none" else GeometryModule(channels, model.reduction, model.geometry, norm),
         occlusion=_occlusion_module(model, channels, norm),
         grid=model.grid,
         num_landmarks=model.landmark_protocol.num_landmarks,
         rank_width=model.rank_width if model.low_rank else None,
+        hidden_width=model.hidden_width or None,
     )
 
 
