@@ -206,7 +206,7 @@ def test_the_whole_head_stands_on_resnext() -> None:
     prediction = model(torch.zeros(2, 3, 64, 64), torch.tensor([True, False]))
 
     assert prediction.landmarks.shape == (2, 68, 2)
-    assert prediction.attention is not None and prediction.attention.response.shape == (2, 1, 2, 2)
+    assert prediction.maps is not None and prediction.maps.response.shape == (2, 1, 2, 2)
 
 
 @pytest.mark.parametrize(
