@@ -34,7 +34,6 @@ class SmallTrunk(nn.Module):
         self.patches = nn.Conv2d(3, 8, 16, 16, bias=False)
         self.bn1 = VirtualBatchNorm2d(8, faces=faces)
         self.widen = nn.Conv2d(8, self.channels, 2, 2, bias=False)
-        self.last = nn.Conv2d(self.channels, self.channels, 1, groups=self.channels)
         self.bn2 = VirtualBatchNorm2d(self.channels, faces=faces)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ class SmallTrunk(nn.Module):
 
     def last_unit(self, features: Tensor) -> Tensor:
         """Both `[B, 512, H, W]`."""
-        return torch.relu(features + self.bn2(self.last(features)))
+        return torch.relu(features + self.bn2(features))
 
 
 def small_config(changes: dict[str, object] | None = None) -> ExperimentConfig:
@@ -54,6 +53,7 @@ def small_config(changes: dict[str, object] | None = None) -> ExperimentConfig:
 
 def small_network(config: ExperimentConfig) -> OcclusionAdaptiveNet:
     """The same weights each time."""
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for one another cost more than such a network
     torch.manual_seed(config.train.seed)
     network = models.build(config.model)
     network.trunk = SmallTrunk(config.model.batch_norm_faces)  # type: ignore[assignment]
@@ -139,3 +139,8 @@ class Hooked:
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         self.metrics.append(metrics)
+
+    def results(self) -> list[dict[str, float]]:
+        """The metrics of all epochs, but how fast they were."""
+        speeds = ("train/faces_per_second", "train/data_wait_fraction")
+        return [{name: value for name, value in epoch.items() if name not in speeds} for epoch in self.metrics]

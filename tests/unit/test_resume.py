@@ -55,9 +55,7 @@ def dying_after(step: int, folder: Path) -> Hooked:
 
 def outcome(state: TrainState, hooks: Hooked) -> dict[str, Any]:
     """All that a training comes to, but how fast it was."""
-    speeds = ("train/faces_per_second", "train/data_wait_fraction")
-    metrics = [{name: value for name, value in epoch.items() if name not in speeds} for epoch in hooks.metrics]
-    return {**state.state_dict(), "metrics": metrics}
+    return {**state.state_dict(), "metrics": hooks.results()}
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:
