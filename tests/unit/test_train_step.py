@@ -162,18 +162,18 @@ def test_frozen_parts_stay_as_they_are(prefix: str) -> None:
         assert torch.equal(after[name], value) == name.startswith(prefix), name
 
 
-@pytest.mark.parametrize(
-    ("prefixes", "message"),
-    [
-        (["trunk.", "trunc."], r"none begins with 'trunc\.'; theirs begin with trunk\., "),
-        (["trunk.", "geometry.", "dropout.", "occlusion.", "head."], "begins with '(dropout|occlusion)"),
-        (["t", "g", "h", "d"], "leaves nothing to train|begins with 'd'"),
-    ],
-)
-def test_freezing_nothing_or_everything_is_refused(prefixes: list[str], message: str) -> None:
-    """A prefix without a match, and a network of which nothing is left to train, are one error each."""
-    with pytest.raises(ConfigError, match=message):
-        small_state(small_config({"train.freeze": prefixes}))
+def test_freezing_nothing_is_refused() -> None:
+    """A prefix without a match is named, with what there is."""
+    with pytest.raises(ConfigError, match=r"none begins with 'trunc\.'; theirs begin with trunk\., "):
+        small_state(small_config({"train.freeze": ["trunk.", "trunc."]}))
+
+
+def test_freezing_everything_is_refused() -> None:
+    """Nothing would be left to train."""
+    parts = [name for name, _ in small_network(small_config()).named_children() if name != "downsample"]
+
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        small_state(small_config({"train.freeze": parts}))
 
 
 @pytest.mark.parametrize("value", [math.nan, 3e38])
