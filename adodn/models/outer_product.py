@@ -39,8 +39,8 @@ from torch.nn import functional as F
 from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.models.precision import at_least_fp32
 
-_TILE = {"cpu": 2**18}
-"""Products held at a time: 0.5 MiB in bf16, which a core's second cache holds beside what is made of them."""
+_TILE = {"cpu": 2**19}
+"""Products held at a time: 1 MiB in bf16, which a core's second cache holds beside what is made of them."""
 _TILE_ELSEWHERE = 2**24
 """Where a tile is a launch and caches count less."""
 

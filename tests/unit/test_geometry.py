@@ -52,12 +52,13 @@ def answers(module: GeometryModule, features: Tensor, *, written_out: bool) -> A
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    ("grid", "faces", "runs"), [((2, 2), 2, 1), ((2, 3), 2, 2), ((3, 2), 4, 1), ((7, 7), 16, 2), ((1, 1), 3, 1)]
+    ("grid", "faces", "runs"),
+    [((2, 2), 2, 1), ((2, 3), 2, 2), ((3, 2), 4, 1), ((7, 7), 4, 2), ((12, 12), 4, 2), ((1, 1), 3, 1)],
 )
 def test_tiles_give_what_equation_1_written_out_gives(
     grid: tuple[int, int], faces: int, runs: int, training: bool
 ) -> None:
-    """Values, gradients of the input and of all weights, and running statistics are those of the plain form."""
+    """Values, gradients of the input and all weights, running statistics; 12 x 12 takes a tile of three faces and one."""
     module = module_of(faces).double().train(training)
     features = torch.randn(faces * runs, 16, *grid, dtype=torch.float64)
 
