@@ -58,7 +58,7 @@ def answers(module: GeometryModule, features: Tensor, *, written_out: bool) -> A
 def test_tiles_give_what_equation_1_written_out_gives(
     grid: tuple[int, int], faces: int, runs: int, training: bool
 ) -> None:
-    """Values, gradients of input and weights, running statistics; 12 x 12 takes a tile of three faces and one of one."""
+    """Values, gradients of input and weights, running statistics; 12 x 12 takes a tile of three faces, then one."""
     module = module_of(faces).double().train(training)
     features = torch.randn(faces * runs, 16, *grid, dtype=torch.float64)
 
