@@ -6,15 +6,23 @@ Shapes: B batch, L landmarks, H×W grid. Landmarks are fractions of the crop.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from adodn.config import LossConfig
+from adodn.models.nuclear_norm import effective_rank, nuclear_norm
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
+
+__all__ = [
+    "LossTerms",
+    "effective_rank",
+    "loss_terms",
+    "map_l1",
+    "nuclear_norm",
+    "smooth_l1_error",
+    "squared_error",
+]
 
 _SMOOTH_L1_BETA = 0.01
 """Where smooth L1 turns from square to straight: 1 % of the crop."""
@@ -70,61 +78,6 @@ REGRESSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def map_l1(response: Tensor) -> Tensor:
     """Mean over faces of ‖P‖₁, P `[B, 1, H, W]` (ADODN Eqs. 4, 6; ODN Eq. 3). Its subgradient at 0 is 0 (Eq. 9)."""
     return response.abs().sum(dim=(1, 2, 3)).mean()
-
-
-def nuclear_norm(matrix: Tensor) -> Tensor:
-    """‖M‖_*, the sum of the singular values of a matrix `[d, k]`.
-
-    Its gradient is U_r V_rᵀ (ADODN Eq. 7), the subgradient of least norm: singular values that rounding cannot tell
-    from zero do not count, so it stays finite for rank-deficient and zero matrices. Both come from the eigenvectors of
-    the smaller Gram matrix, in double precision because squaring doubles the digits that are needed.
-
-    Returns:
-        A scalar of the matrix's dtype, at least fp32.
-    """
-    result: Tensor = _NuclearNorm.apply(matrix)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _NuclearNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        wide = matrix.shape[0] < matrix.shape[1]
-        tall = (matrix.mT if wide else matrix).double()
-        singular, right = singular_values(tall)
-        kept = singular > _rank_tolerance(matrix.dtype) * singular.amax()
-        inverse = torch.where(kept, singular, 1.0).reciprocal() * kept
-        polar = tall @ ((right * inverse) @ right.mT)  # U_r V_rᵀ
-        ctx.save_for_backward((polar.mT if wide else polar).to(matrix.dtype))
-        value_dtype = matrix.dtype if matrix.dtype in (torch.float32, torch.float64) else torch.float32
-        return singular.sum().to(value_dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (polar,) = ctx.saved_tensors
-        scaled: Tensor = gradient.to(polar.dtype) * polar
-        return scaled
-
-
-def singular_values(tall: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values `[k]`, ascending, and right singular vectors `[k, k]` in columns, of a matrix `[d, k]`, d ≥ k."""
-    eigenvalues, right = torch.linalg.eigh(tall.mT @ tall)
-    return eigenvalues.clamp(min=0).sqrt(), right
-
-
-def effective_rank(singular: Tensor) -> Tensor:
-    """exp of the entropy of normalised singular values `[k]` (Roy & Vetterli, EUSIPCO 2007); 0 if all are zero."""
-    total = singular.sum()
-    if total == 0:
-        return torch.zeros_like(total)
-    entropy: Tensor = torch.special.entr(singular / total).sum()
-    return entropy.exp()
-
-
-def _rank_tolerance(dtype: torch.dtype) -> float:
-    """Below this share of the largest singular value, a stored matrix cannot hold one: it is rounding."""
-    return max(4 * torch.finfo(dtype).eps, 3e-8) if dtype != torch.float64 else 3e-8
 
 
 @dataclass(frozen=True, slots=True)

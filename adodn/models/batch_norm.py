@@ -38,9 +38,7 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
         """
         if not self.training:
             return super().forward(input)
-        if input.shape[0] % self.faces:
-            raise ValueError(f"batch must be a multiple of {self.faces} faces in training, got {input.shape[0]}")
-        runs = [input] if input.shape[0] == self.faces else torch.split(input, self.faces)
+        runs = self.runs(input)
         means = self.running_mean.new_zeros(len(runs), self.num_features)  # type: ignore[union-attr]
         variances = torch.zeros_like(means)
         # momentum 1 makes batch_norm write the run's own statistics into the two rows, at no extra pass over the data.
@@ -48,11 +46,22 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
             F.batch_norm(run, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
             for run, mean, variance in zip(runs, means, variances, strict=True)
         ]
-        self._follow(means.mean(0), variances.mean(0))
+        self.follow(means.mean(0), variances.mean(0))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
+    def runs(self, input: Tensor) -> tuple[Tensor, ...]:
+        """`[B, …]` parted into runs of `faces`.
+
+        Raises:
+            ValueError: If B is not a multiple of `faces`.
+        """
+        if input.shape[0] % self.faces:
+            raise ValueError(f"batch must be a multiple of {self.faces} faces in training, got {input.shape[0]}")
+        return (input,) if input.shape[0] == self.faces else torch.split(input, self.faces)
+
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of a batch, both `[C]`, the variance without bias."""
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from adodn.models.batch_norm import VirtualBatchNorm2d
+from adodn.models.outer_product import pooled_relations
 from adodn.models.resnet import Norm
 
 
@@ -39,14 +41,17 @@ class GeometryModule(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Z `[B, C, H, W]` → G `[B, G, H, W]`, none negative."""
         a, b = self.pathway_a(features), self.pathway_b(features)
-        products = _outer_product(a, b) if self.interaction == "outer_product" else a @ b.mT
-        relations = torch.relu(self.norm(self.combine(products)))
-        return nn.functional.adaptive_avg_pool2d(relations, (features.shape[-2], features.shape[-1]))
+        if self.interaction == "row_column":
+            return nn.functional.adaptive_avg_pool2d(self._relations(a @ b.mT), (a.shape[-2], a.shape[-1]))
+        # An exported graph has stock operators only and takes any number of faces.
+        if type(self.norm) is VirtualBatchNorm2d and not torch.compiler.is_exporting():
+            return pooled_relations(a, b, self.combine.weight, self.norm)
+        products = a.flatten(2).unsqueeze(-1) * b.flatten(2).unsqueeze(-2)
+        # H bins of W rows, W bins of H columns: the bins of adaptive pooling, whose backward pass is slow.
+        return nn.functional.avg_pool2d(self._relations(products), (a.shape[-1], a.shape[-2]))
 
-
-def _outer_product(a: Tensor, b: Tensor) -> Tensor:
-    """Channel by channel, every place of one times every place of the other: 2 × `[B, G, H, W]` → `[B, G, S, S]`."""
-    return a.flatten(2).unsqueeze(-1) * b.flatten(2).unsqueeze(-2)
+    def _relations(self, products: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.combine(products)))
 
 
 def bottleneck(channels: int, width: int, out_channels: int, kernel: int, norm: Norm) -> nn.Sequential:

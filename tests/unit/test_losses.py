@@ -14,6 +14,7 @@ from adodn import losses
 from adodn.config import LossConfig, ModelConfig
 from adodn.models import build
 from adodn.models.distillation import OcclusionMaps
+from adodn.models.nuclear_norm import nuclear_norm_and_spectrum
 from adodn.models.occlusion_adaptive import Prediction
 
 
@@ -75,6 +76,34 @@ def test_nuclear_norm_of_ill_conditioned() -> None:
 
     torch.testing.assert_close(value, singular.sum(), rtol=1e-5, atol=0)
     torch.testing.assert_close(torch.linalg.svdvals(gradient)[:28], torch.ones(28), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("singular", [torch.linspace(1, 2, 160), torch.logspace(0, -6, 160), torch.arange(160.0) < 90])
+def test_nuclear_norm_in_blocks(singular: Tensor, turned: bool) -> None:
+    """More rows and columns than a block has, well-conditioned, ill-conditioned and deficient, tall and wide."""
+    matrix = matrix_with(singular, rows=2500)
+
+    value, gradient = value_and_gradient(matrix.mT.contiguous() if turned else matrix)
+
+    exact = torch.linalg.svdvals(matrix.double())
+    rank = int((exact > 6e-7 * exact[0]).sum())
+    assert rank >= 90
+    torch.testing.assert_close(value, exact.sum().float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient.mT if turned else gradient, polar_factor(matrix, rank), rtol=0, atol=1e-3)
+
+
+def test_nuclear_norm_gives_its_spectrum_along() -> None:
+    """The singular values are those that were summed, largest first, without gradient; the norm's is weighted."""
+    matrix = random_matrix(30, 70).requires_grad_()
+
+    norm, singular = nuclear_norm_and_spectrum(matrix)
+    (3 * norm).backward()
+
+    assert not singular.requires_grad
+    torch.testing.assert_close(singular, torch.linalg.svdvals(matrix.detach()), rtol=1e-5, atol=0)
+    torch.testing.assert_close(norm.detach(), singular.sum(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(matrix.grad, 3 * polar_factor(matrix.detach(), 30), rtol=0, atol=1e-4)
 
 
 def test_nuclear_norm_of_zero() -> None:
