@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from adodn.config import LossConfig
-from adodn.models.nuclear_norm import effective_rank, nuclear_norm
+from adodn.models.nuclear_norm import effective_rank, nuclear_norm, nuclear_norm_and_spectrum
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
 
 __all__ = [
@@ -88,6 +89,8 @@ class LossTerms:
     response_l1: Tensor
     importance_l1: Tensor
     nuclear_norm: Tensor
+    effective_rank: Tensor
+    """Of M, in columns; not part of the loss, but it costs nothing beside the nuclear norm and tells what that does."""
 
     def total(self, weights: LossConfig) -> Tensor:
         """The weighted sum that is minimised."""
@@ -102,10 +105,12 @@ class LossTerms:
 def loss_terms(prediction: Prediction, target: Tensor, model: OcclusionAdaptiveNet, weights: LossConfig) -> LossTerms:
     """The terms for one batch; `target` is `[B, L, 2]`. Terms of modules that the model lacks are 0."""
     zero = prediction.landmarks.new_zeros(())
-    maps = prediction.maps
+    maps, matrix = prediction.maps, model.low_rank_matrix
+    norm, singular = (zero, zero.new_zeros(1)) if matrix is None else nuclear_norm_and_spectrum(matrix)
     return LossTerms(
         landmarks=REGRESSIONS[weights.regression](prediction.landmarks, target),
         response_l1=map_l1(maps.response) if maps else zero,
         importance_l1=map_l1(maps.importance) if maps and maps.importance is not None else zero,
-        nuclear_norm=nuclear_norm(model.low_rank_matrix) if model.low_rank_matrix is not None else zero,
+        nuclear_norm=norm,
+        effective_rank=effective_rank(singular),
     )

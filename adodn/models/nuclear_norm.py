@@ -52,10 +52,8 @@ def nuclear_norm_and_spectrum(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def effective_rank(singular: Tensor) -> Tensor:
     """exp of the entropy of normalised singular values `[k]` (Roy & Vetterli, EUSIPCO 2007); 0 if all are zero."""
     total = singular.sum()
-    if total == 0:
-        return torch.zeros_like(total)
-    entropy: Tensor = torch.special.entr(singular / total).sum()
-    return entropy.exp()
+    entropy = torch.special.entr(singular / torch.where(total > 0, total, 1)).sum()
+    return torch.where(total > 0, entropy.exp(), 0)
 
 
 class _NuclearNorm(torch.autograd.Function):
