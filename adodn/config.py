@@ -114,6 +114,10 @@ class AugmentConfig:
     """Scale is drawn from 1 - scale … 1 + scale."""
     translation: Fraction = 0.1
     """Shift in each axis, as a fraction of the crop's side."""
+    shear: Fraction = 0.0
+    """Sideways shift from top to bottom, as a fraction of the height, drawn from -shear … shear. ADODN has none."""
+    box_jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """How far each edge of the face box is moved, as a fraction of the box's width or height. ADODN has none."""
     flip_probability: Fraction = 0.5
     brightness: Fraction = 0.3
     """The paper jitters light and colour without saying how much; so for the next two."""
