@@ -7,6 +7,7 @@ ExperimentConfig.from_json(config.to_json()) == config
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
@@ -70,6 +71,20 @@ class ModelConfig:
     result does not depend on how many workers share that batch."""
     initial_weights: str | None = None
     """sha256 of a `state_dict` the trunk starts from; None: random."""
+    head: Literal["modules", "cnt_branch"] = "modules"
+    """What follows the trunk: the modules above, or a branch of cross-protocol training (CNT), which has none of them."""
+    branch_width: Count = 1024
+    """Hidden layer of a CNT branch: that of the paper's Table I."""
+    branch_kernel: Literal[1, 3] = 3
+    """Side of a CNT branch's convolution. The paper does not give it; all in its Table I are 3 × 3."""
+
+    def __post_init__(self) -> None:
+        modules = (self.geometry, self.occlusion, self.low_rank)
+        if self.head == "cnt_branch" and modules != ("none", "none", False):
+            raise ConfigError(
+                "model.head 'cnt_branch' goes with model.geometry 'none', model.occlusion 'none' and model.low_rank "
+                f"false, got {', '.join(map(repr, modules))}; a branch has a regressor of its own"
+            )
 
     @property
     def landmark_protocol(self) -> LandmarkProtocol:
@@ -87,7 +102,7 @@ class LossConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    regression: Literal["squared", "smooth_l1"] = "squared"
+    regression: Literal["squared", "l1", "smooth_l1"] = "squared"
     """Distance between landmarks: the paper's squared Frobenius norm, or smooth L1, which weighs small ones more."""
     nuclear_norm: NonNegative = 1e-6
     """β, on the nuclear norm of M."""
@@ -150,6 +165,31 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One of the datasets that cross-protocol training (CNT) mixes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    """Of the dataset, as its manifest has it."""
+    dataset: str
+    """Digest of its manifest."""
+    protocol: str
+    """Its landmark protocol, and so the branch its faces take."""
+    protocol_definition: str = ""
+    """As `ModelConfig.protocol_definition`."""
+
+    @property
+    def landmark_protocol(self) -> LandmarkProtocol:
+        """The protocol of its landmarks.
+
+        Raises:
+            ConfigError: If it is unknown.
+        """
+        return protocols.get(self.protocol, self.protocol_definition)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     """Which faces are seen, and how they are cropped."""
 
@@ -157,6 +197,8 @@ class DataConfig:
 
     dataset: str = ""
     """Digest of the dataset's manifest; filled in when the experiment meets its data."""
+    sources: tuple[Source, ...] = ()
+    """Datasets of the first stage of cross-protocol training, in place of `dataset`; filled in likewise."""
     crop_scale: Positive = 1.3
     """Side of the crop, as a multiple of the larger side of the face box."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -208,6 +250,10 @@ class ExperimentConfig:
                 f"model.batch_norm_faces must divide train.global_batch, got {faces} and {batch}; "
                 f"choose a divisor of {batch}"
             )
+        if self.data.sources and self.model.head != "cnt_branch":
+            raise ConfigError(
+                f"data.sources are for model.head 'cnt_branch', got {self.model.head!r}; train the others on one dataset"
+            )
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks."""
@@ -244,6 +290,26 @@ class ExperimentConfig:
         definition = protocols.own_definition(protocol)
         model = replace(self.model, protocol=protocol.name, protocol_definition=definition)
         return replace(self, model=model, data=replace(self.data, dataset=digest))
+
+    def on_sources(self, sources: Iterable[Source]) -> "ExperimentConfig":
+        """This experiment on several datasets at once; the order in which they are named does not matter.
+
+        Raises:
+            ConfigError: If there are none, two have name and protocol in common, or the model has no branches.
+        """
+        ordered = tuple(sorted(sources, key=lambda source: (source.protocol, source.name, source.dataset)))
+        named = [(source.name, source.protocol) for source in ordered]
+        if not named or len(set(named)) < len(named):
+            raise ConfigError(
+                f"cross-protocol training takes datasets that differ in name or protocol, got {named!r}; "
+                "name each once, in one version"
+            )
+        return replace(self, data=replace(self.data, dataset="", sources=ordered))
+
+    @property
+    def branches(self) -> tuple[LandmarkProtocol, ...]:
+        """The protocols of the sources, each once: the branches of the first stage, in their order."""
+        return tuple(dict.fromkeys(source.landmark_protocol for source in self.data.sources))
 
     def fingerprint(self) -> str:
         """12 hex digits over all that decides the result."""

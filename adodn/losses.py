@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from adodn.config import LossConfig
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
+from adodn.models.cnt import Network
+from adodn.models.occlusion_adaptive import Prediction
 
 _SMOOTH_L1_BETA = 0.01
 """Where smooth L1 turns from square to straight: 1 % of the crop."""
@@ -108,7 +109,7 @@ class LossTerms:
         )
 
 
-def loss_terms(prediction: Prediction, target: Tensor, model: OcclusionAdaptiveNet, weights: LossConfig) -> LossTerms:
+def loss_terms(prediction: Prediction, target: Tensor, model: Network, weights: LossConfig) -> LossTerms:
     """The terms of Eq. 6 for one batch; `target` is `[B, L, 2]`. Terms of modules that the model lacks are 0."""
     error = squared_error if weights.regression == "squared" else smooth_l1_error
     zero = prediction.landmarks.new_zeros(())

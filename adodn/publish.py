@@ -24,7 +24,7 @@ from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError
 from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
 from adodn.model_files import read_model
-from adodn.models import OcclusionAdaptiveNet, Prediction
+from adodn.models import Network, Prediction
 from adodn.plots import ced_figure, error_sheet
 from adodn.settings import Settings
 from adodn.train import checkpoint
@@ -53,7 +53,7 @@ class Outcome:
 class Measured:
     """A model and what it did on one dataset's test split."""
 
-    network: OcclusionAdaptiveNet
+    network: Network
     config: ExperimentConfig
     report: EvaluationReport
     ced: bytes
@@ -141,7 +141,7 @@ def write_evaluation(run_name: str, measured: Measured, answer: dict[str, object
     store.put(evaluation_uri(run_name, REPORT, places), json.dumps(answer, sort_keys=True).encode())
 
 
-def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, ExperimentConfig]:
     """The network of a checkpoint on S3, in evaluation mode, and its experiment.
 
     Raises:
@@ -153,7 +153,7 @@ def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAda
     return build_network(config, saved["network"]), config
 
 
-def load(model: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+def load(model: str, places: Settings) -> tuple[Network, ExperimentConfig]:
     """A model by whatever name a user has for it: a run's (its best checkpoint), `models:/…`, or a folder's.
 
     Raises:
@@ -170,7 +170,7 @@ def is_on_record(model: str) -> bool:
     return model.startswith("models:/") or Path(model).is_dir()
 
 
-def load_model(uri: str) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+def load_model(uri: str) -> tuple[Network, ExperimentConfig]:
     """A registered model (`models:/…`) or a folder of model files, verified, in evaluation mode.
 
     Raises:
@@ -186,7 +186,7 @@ def load_model(uri: str) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
     return build_network(config, state), config
 
 
-def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> OcclusionAdaptiveNet:
+def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> Network:
     """A network with these weights, in evaluation mode.
 
     Raises:
@@ -201,7 +201,7 @@ def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> O
 
 
 def measure(
-    network: OcclusionAdaptiveNet,
+    network: Network,
     config: ExperimentConfig,
     dataset_uri: str,
     places: Settings,

@@ -5,26 +5,51 @@ model = build(config.model)
 
 from functools import partial
 
-from adodn.config import ModelConfig
+from adodn.config import ExperimentConfig, ModelConfig
 from adodn.models.attentive_dropout import AttentiveDropout
 from adodn.models.batch_norm import VirtualBatchNorm2d
+from adodn.models.cnt import Branch, CrossProtocolNet, Network, SingleBranchNet
 from adodn.models.geometry import GeometryModule
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
 from adodn.models.resnet import ResNet18
+from adodn.protocols import LandmarkProtocol
 
-__all__ = ["OcclusionAdaptiveNet", "Prediction", "build"]
+__all__ = [
+    "CrossProtocolNet",
+    "Network",
+    "OcclusionAdaptiveNet",
+    "Prediction",
+    "SingleBranchNet",
+    "build",
+    "build_for",
+]
 
 
-def build(model: ModelConfig) -> OcclusionAdaptiveNet:
+def build_for(config: ExperimentConfig) -> Network:
+    """What an experiment trains, its weights random: with `data.sources` a network with a branch for each protocol.
+
+    Raises:
+        ConfigError: If a protocol is unknown.
+    """
+    if not config.data.sources:
+        return build(config.model)
+    trunk = _trunk(config.model)
+    return CrossProtocolNet(trunk, [_branch(config.model, trunk, protocol) for protocol in config.branches])
+
+
+def build(model: ModelConfig) -> OcclusionAdaptiveNet | SingleBranchNet:
     """The network of a config, its weights random.
 
     Raises:
         ConfigError: If the protocol is unknown.
     """
+    if model.head == "cnt_branch":
+        trunk = _trunk(model)
+        return SingleBranchNet(trunk, _branch(model, trunk, model.landmark_protocol))
     norm = partial(VirtualBatchNorm2d, faces=model.batch_norm_faces)
     channels = ResNet18.channels
     return OcclusionAdaptiveNet(
-        trunk=ResNet18(norm),
+        trunk=_trunk(model),
         geometry=None if model.geometry == "none" else GeometryModule(channels, model.reduction, model.geometry, norm),
         dropout=None
         if model.occlusion == "none"
@@ -32,4 +57,14 @@ def build(model: ModelConfig) -> OcclusionAdaptiveNet:
         grid=model.grid,
         num_landmarks=model.landmark_protocol.num_landmarks,
         rank_width=model.rank_width if model.low_rank else None,
+    )
+
+
+def _trunk(model: ModelConfig) -> ResNet18:
+    return ResNet18(partial(VirtualBatchNorm2d, faces=model.batch_norm_faces))
+
+
+def _branch(model: ModelConfig, trunk: ResNet18, protocol: LandmarkProtocol) -> Branch:
+    return Branch(
+        trunk.channels, protocol.num_landmarks, grid=model.grid, width=model.branch_width, kernel=model.branch_kernel
     )

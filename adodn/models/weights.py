@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from adodn.errors import CheckpointError
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+from adodn.models.cnt import Network
 
 _MAX_BYTES = 2_000_000_000
 _CLASSIFIER = ("fc.weight", "fc.bias")
@@ -57,7 +57,7 @@ def parse_weights(content: bytes, where: str) -> dict[str, Tensor]:
     return loaded
 
 
-def load_trunk(network: OcclusionAdaptiveNet, weights: dict[str, Tensor], where: str) -> None:
+def load_trunk(network: Network, weights: dict[str, Tensor], where: str) -> None:
     """Copy ImageNet weights into the trunk, pathway D (`layer4.1`) included; the classifier is left out.
 
     Raises:

@@ -29,7 +29,7 @@ from adodn.data.manifest import Manifest
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError, ConfigError
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+from adodn.models.cnt import Network
 from adodn.models.weights import load_trunk, parse_weights, sha256_of
 from adodn.occlusion.patterns import Patterns
 from adodn.plots import history_figure
@@ -180,7 +180,7 @@ def _worker(given: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     torch.set_num_threads(given["torch_threads"])
     torch.manual_seed(config.train.seed)
-    network = models.build(config.model)
+    network = models.build_for(config)
     _start_from_weights(network, config, places)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -202,7 +202,7 @@ def _tracker_of(given: dict[str, Any], places: Settings) -> Tracker:
     return tracker
 
 
-def _start_from_weights(network: OcclusionAdaptiveNet, config: ExperimentConfig, places: Settings) -> None:
+def _start_from_weights(network: Network, config: ExperimentConfig, places: Settings) -> None:
     wanted = config.model.initial_weights
     if wanted is None:
         return

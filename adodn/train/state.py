@@ -9,8 +9,8 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from adodn.config import ExperimentConfig, LossConfig, TrainConfig
 from adodn.errors import CheckpointError
+from adodn.models.cnt import Network
 from adodn.models.low_rank import LowRankHead
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
 
 FORMAT = 1
 
@@ -23,7 +23,7 @@ class TrainState:
     """
 
     config: ExperimentConfig
-    network: OcclusionAdaptiveNet
+    network: Network
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
@@ -83,7 +83,7 @@ class TrainState:
 _PROGRESS = ("epoch", "step", "best_nme", "best_epoch", "loader", "epoch_sums")
 
 
-def build_state(config: ExperimentConfig, network: OcclusionAdaptiveNet, model: nn.Module, steps: int) -> TrainState:
+def build_state(config: ExperimentConfig, network: Network, model: nn.Module, steps: int) -> TrainState:
     """The state before the first step.
 
     Args:

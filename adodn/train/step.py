@@ -9,7 +9,7 @@ from torch import Tensor
 from adodn.errors import TrainingDivergedError
 from adodn.losses import LossTerms, loss_terms
 from adodn.models.attentive_dropout import draw_switch
-from adodn.samples import Batch
+from adodn.samples import Batch, MixedBatch
 from adodn.train.state import TrainState
 
 TERMS = ("loss", "landmarks", "response_l1", "importance_l1", "nuclear_norm", "gradient_norm")
@@ -48,6 +48,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 
 def _switch(state: TrainState, batch: Batch) -> Tensor:
+    """What the network takes beside images: who gets the drop mask or, where protocols are mixed, each face's branch."""
+    if isinstance(batch, MixedBatch):
+        return batch.branches
     model = state.config.model
     if state.epoch < model.drop_warmup_epochs:
         return torch.zeros(len(batch), dtype=torch.bool)
