@@ -45,8 +45,8 @@ class ModelConfig:
     """Side of the square input."""
     geometry: Literal["outer_product", "row_column", "none"] = "outer_product"
     """Geometry-aware module: ADODN's channel-wise outer product (Eq. 1), ODN's row/column product, or left out."""
-    occlusion: Literal["attentive_dropout", "none"] = "attentive_dropout"
-    """Attentive dropout module, or none: the residual unit stays plain."""
+    occlusion: Literal["attentive_dropout", "distillation", "none"] = "attentive_dropout"
+    """Occlusion module: ADODN's attentive dropout, ODN's distillation, or none: the residual unit stays plain."""
     low_rank: bool = True
     """Low-rank module (Eq. 5); without it the fully connected layer reads the features directly."""
     reduction: Count = 8
@@ -63,9 +63,14 @@ class ModelConfig:
     """`relative`: τ_d is a fraction of each sample's largest attention, so it does not depend on the scale of the
     features; `absolute`: the paper's formula to the letter."""
     switch: Literal["step", "sample"] = "step"
-    """One draw for a whole training step, as the paper says, or one for each sample."""
+    """One draw for a whole training step, as the paper says, or one for each sample, which mixes both masks in a step
+    and so varies its gradient less."""
     drop_warmup_epochs: Annotated[int, Field(ge=0)] = 5
     """Epochs in which the importance map is always taken; the paper warms up without saying how long."""
+    evaluation_mask: Literal["importance", "drop", "expectation"] = "importance"
+    """The mask outside training, of which the paper says nothing. `importance`: M_i, which hides no place that may be
+    needed. `drop`: M_d, to see what is left when the foremost place is hidden. `expectation`: p M_d + (1 - p) M_i, the
+    mean over what training drew, as dropout layers have it."""
     batch_norm_faces: Count = 16
     """Faces over which one batch norm takes its statistics in training. It divides the global batch, so that the
     result does not depend on how many workers share that batch."""
@@ -98,18 +103,19 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
-    """Weights of the terms of Eq. 6. Defaults are the paper's."""
+    """Weights of the terms of ADODN's Eq. 6, which is ODN's Eq. 3 but for P″. Defaults are both papers'."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    regression: Literal["squared", "l1", "smooth_l1"] = "squared"
-    """Distance between landmarks: the paper's squared Frobenius norm, or smooth L1, which weighs small ones more."""
+    regression: Literal["squared", "l1", "smooth_l1", "wing"] = "squared"
+    """Distance between landmarks: squared Frobenius norm (ADODN, ODN), L1 (CNT), or smooth L1 and wing loss, which
+    weigh small distances more than the square does; `losses.REGRESSIONS` has their equations."""
     nuclear_norm: NonNegative = 1e-6
     """β, on the nuclear norm of M."""
     response_l1: NonNegative = 1e-6
-    """η′, on the response map P′."""
+    """η′, on the response map P′ of ADODN; η, on P of ODN."""
     importance_l1: NonNegative = 1e-6
-    """η″, on the importance map P″."""
+    """η″, on the importance map P″. P″ has no weights of its own: its gradient goes into the trunk. ODN has none."""
     low_rank_decay: NonNegative = 1e-5
     """γ, on the squared Frobenius norm of M."""
     convolution_decay: NonNegative = 1e-5

@@ -9,9 +9,10 @@ from adodn.config import ExperimentConfig, ModelConfig
 from adodn.models.attentive_dropout import AttentiveDropout
 from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.models.cnt import Branch, CrossProtocolNet, Network, SingleBranchNet
+from adodn.models.distillation import Distillation
 from adodn.models.geometry import GeometryModule
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
-from adodn.models.resnet import ResNet18
+from adodn.models.resnet import Norm, ResNet18
 from adodn.protocols import LandmarkProtocol
 
 __all__ = [
@@ -51,9 +52,7 @@ def build(model: ModelConfig) -> OcclusionAdaptiveNet | SingleBranchNet:
     return OcclusionAdaptiveNet(
         trunk=_trunk(model),
         geometry=None if model.geometry == "none" else GeometryModule(channels, model.reduction, model.geometry, norm),
-        dropout=None
-        if model.occlusion == "none"
-        else AttentiveDropout(channels, model.reduction, model.drop_threshold, model.threshold_mode, norm),
+        occlusion=_occlusion_module(model, channels, norm),
         grid=model.grid,
         num_landmarks=model.landmark_protocol.num_landmarks,
         rank_width=model.rank_width if model.low_rank else None,
@@ -67,4 +66,20 @@ def _trunk(model: ModelConfig) -> ResNet18:
 def _branch(model: ModelConfig, trunk: ResNet18, protocol: LandmarkProtocol) -> Branch:
     return Branch(
         trunk.channels, protocol.num_landmarks, grid=model.grid, width=model.branch_width, kernel=model.branch_kernel
+    )
+
+
+def _occlusion_module(model: ModelConfig, channels: int, norm: Norm) -> Distillation | None:
+    if model.occlusion == "none":
+        return None
+    if model.occlusion == "distillation":
+        return Distillation(channels, model.reduction, norm)
+    return AttentiveDropout(
+        channels,
+        model.reduction,
+        norm,
+        threshold=model.drop_threshold,
+        threshold_mode=model.threshold_mode,
+        evaluation_mask=model.evaluation_mask,
+        drop_probability=model.drop_probability,
     )

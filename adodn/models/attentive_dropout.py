@@ -1,85 +1,76 @@
 """Attentive dropout module: now and then hide what the network looks at most (ADODN §III-C, Eqs. 2-4).
 
+It is ODN's distillation module with one factor more, the mask. Who gets which mask in training is drawn outside, by
+`draw_switch`, so that the module itself is a plain function.
+
+    module = AttentiveDropout(512, 8, nn.BatchNorm2d, threshold=0.8)
+    weighted, maps = module(features, residual, draw_switch(...))
+
 Shapes: B batch, C channels, H×W grid.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from adodn.models.distillation import Distillation, OcclusionMaps
 from adodn.models.precision import at_least_fp32
 from adodn.models.resnet import Norm
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """What the module computed on the way, for the loss and for pictures. All `[B, 1, H, W]`."""
-
-    attention: Tensor
-    """A: mean absolute feature (Eq. 2), not negative."""
-    response: Tensor
-    """P′: what pathway C finds uncovered, 0 … 1."""
-    importance: Tensor
-    """P″ = M_i = sigmoid(A), 0.5 … 1."""
-
-
-class AttentiveDropout(nn.Module):
+class AttentiveDropout(Distillation):
     """F_out = F_in · P′ · M, where M is the drop mask or the importance map (Eq. 3).
 
     The paper prints the drop mask as 1 where A > τ_d; its text, and the attention-based dropout layer that it builds
-    on, suppress those places. We suppress.
+    on (Choe et al., CVPR 2019), suppress those places. We suppress.
 
     Args:
         channels: C of the input.
-        reduction: r; pathway C's width is C / r.
+        reduction: r; the width of P′'s pathway is C / r.
+        norm: Makes the normalisation for a number of channels.
         threshold: τ_d.
         threshold_mode: `relative`: τ_d is a fraction of each face's largest A; `absolute`: compared with A as it is.
-        norm: Makes the normalisation for a number of channels.
+        evaluation_mask: M where nothing is drawn: `importance` M_i, `drop` M_d, `expectation` p M_d + (1 - p) M_i.
+        drop_probability: p of the expectation.
     """
 
     def __init__(
         self,
         channels: int,
         reduction: int,
-        threshold: float,
-        threshold_mode: Literal["relative", "absolute"],
         norm: Norm,
+        *,
+        threshold: float,
+        threshold_mode: Literal["relative", "absolute"] = "relative",
+        evaluation_mask: Literal["importance", "drop", "expectation"] = "importance",
+        drop_probability: float = 0.5,
     ) -> None:
-        super().__init__()
-        width = channels // reduction
+        super().__init__(channels, reduction, norm)
         self.threshold = threshold
         self.threshold_mode = threshold_mode
-        self.pathway_c = nn.Sequential(
-            nn.Conv2d(channels, width, 1, bias=False),
-            norm(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            norm(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, 1, 1),
-        )
+        self.evaluation_share = {"importance": 0.0, "drop": 1.0, "expectation": drop_probability}[evaluation_mask]
 
-    def forward(self, features: Tensor, residual: Tensor, drop: Tensor | None) -> tuple[Tensor, Attention]:
+    def forward(self, features: Tensor, residual: Tensor, drop: Tensor | None) -> tuple[Tensor, OcclusionMaps]:
         """Weight the features of the residual branch.
 
         Args:
             features: Z `[B, C, H, W]`.
-            residual: F_in `[B, C, H, W]`, pathway D's answer.
-            drop: `[B]` bool: True takes the drop mask, False the importance map; None: the importance map for all.
+            residual: F_in `[B, C, H, W]`, what the residual branch makes of Z.
+            drop: `[B]` bool: True takes the drop mask, False the importance map; None: the evaluation mask for all.
 
         Returns:
             F_out `[B, C, H, W]` and what led to it.
         """
         attention = at_least_fp32(features).abs().mean(dim=1, keepdim=True)
-        response = torch.sigmoid(at_least_fp32(self.pathway_c(features)))
-        importance = torch.sigmoid(attention)
-        mask = importance
-        if drop is not None:
+        response, importance = self.response(features), torch.sigmoid(attention)
+        if drop is None:
+            mask = self._evaluation_mask(attention, importance)
+        else:
             mask = torch.where(drop.view(-1, 1, 1, 1), self.drop_mask(attention), importance)
-        return residual * (response * mask).to(residual.dtype), Attention(attention, response, importance)
+        maps = OcclusionMaps(response=response, attention=attention, importance=importance)
+        return residual * (response * mask).to(residual.dtype), maps
 
     def drop_mask(self, attention: Tensor) -> Tensor:
         """M_d: 0 where A > τ_d, else 1. A `[B, 1, H, W]`."""
@@ -87,6 +78,11 @@ class AttentiveDropout(nn.Module):
         if self.threshold_mode == "relative":
             limit = self.threshold * attention.amax(dim=(2, 3), keepdim=True)
         return (attention <= limit).to(attention.dtype)
+
+    def _evaluation_mask(self, attention: Tensor, importance: Tensor) -> Tensor:
+        if self.evaluation_share == 0:
+            return importance
+        return torch.lerp(importance, self.drop_mask(attention), self.evaluation_share)
 
 
 def draw_switch(

@@ -1,6 +1,7 @@
-"""The occlusion-adaptive network: trunk → geometry beside attentive dropout → low-rank regression (ADODN Fig. 2).
+"""The occlusion-adaptive network: trunk → geometry beside occlusion module → low-rank regression (ODN Fig. 1).
 
-With modules left out it is each row of the paper's ablation, down to BRNet, the plain trunk with a linear layer.
+One network for both papers: with the distillation module it is ODN, with attentive dropout ADODN. With modules left out
+it is each row of their ablations, down to BRNet, the plain trunk with a linear layer.
 
 Shapes: B batch, S input side, C = 512, H×W = S/32 × S/32, L landmarks.
 """
@@ -11,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from adodn.models.attentive_dropout import Attention, AttentiveDropout
+from adodn.models.distillation import Distillation, OcclusionMaps
 from adodn.models.geometry import GeometryModule
 from adodn.models.low_rank import LowRankHead
 from adodn.models.precision import at_least_fp32
@@ -27,17 +28,17 @@ class Prediction:
 
     landmarks: Tensor
     """`[B, L, 2]`, fractions of the crop, in the precision of the parameters."""
-    attention: Attention | None
-    """What the attentive dropout module saw; None without one."""
+    maps: OcclusionMaps | None
+    """What the occlusion module made of the faces; None without one."""
 
 
 class OcclusionAdaptiveNet(nn.Module):
     """Regresses landmarks from crops; takes uint8 RGB as it comes and normalises it itself.
 
     Args:
-        trunk: Gives Z and, by `last_unit`, pathway D.
+        trunk: Gives Z and, by `last_unit`, F_in: ODN's pathway C, ADODN's pathway D.
         geometry: The geometry-aware module, or None.
-        dropout: The attentive dropout module, or None.
+        occlusion: The distillation or the attentive dropout module, or None.
         grid: Side to which the joined maps are down-sampled.
         num_landmarks: L.
         rank_width: k of the low-rank module; None: one linear layer instead.
@@ -48,7 +49,7 @@ class OcclusionAdaptiveNet(nn.Module):
         *,
         trunk: ResNet18,
         geometry: GeometryModule | None,
-        dropout: AttentiveDropout | None,
+        occlusion: Distillation | None,
         grid: int,
         num_landmarks: int,
         rank_width: int | None,
@@ -56,7 +57,7 @@ class OcclusionAdaptiveNet(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.geometry = geometry
-        self.dropout = dropout
+        self.occlusion = occlusion
         self.downsample = nn.AdaptiveAvgPool2d(grid)
         channels = trunk.channels + (geometry.channels if geometry else 0)
         num_features, num_outputs = channels * grid * grid, 2 * num_landmarks
@@ -80,16 +81,16 @@ class OcclusionAdaptiveNet(nn.Module):
 
         Args:
             images: `[B, 3, S, S]`, RGB, 0 … 255, uint8 or float.
-            drop: `[B]` bool, as `AttentiveDropout.forward` takes it; None outside training.
+            drop: `[B]` bool, as the occlusion module takes it; None outside training.
         """
         images = (images.float() - cast(Tensor, self.mean)) / cast(Tensor, self.std)
         features = self.trunk(images)
-        joined, attention = self.trunk.last_unit(features), None
-        if self.dropout is not None:
-            joined, attention = self.dropout(features, joined, drop)
+        joined, maps = self.trunk.last_unit(features), None
+        if self.occlusion is not None:
+            joined, maps = self.occlusion(features, joined, drop)
         if self.geometry is not None:
             joined = torch.cat((self.geometry(features), joined), dim=1)
         # fp32 from here on: a landmark's third digit is lost in bf16.
         with torch.autocast(images.device.type, enabled=False):
             outputs = self.head(self.downsample(at_least_fp32(joined)).flatten(1))
-        return Prediction(outputs.view(outputs.shape[0], -1, 2), attention)
+        return Prediction(outputs.view(outputs.shape[0], -1, 2), maps)

@@ -5,17 +5,20 @@ pytest tests/unit/test_models.py
 
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from adodn import recipes
 from adodn.config import LossConfig, ModelConfig
 from adodn.errors import CheckpointError
 from adodn.losses import loss_terms
 from adodn.models import build
 from adodn.models.attentive_dropout import AttentiveDropout, draw_switch
 from adodn.models.batch_norm import VirtualBatchNorm2d, running_buffers
+from adodn.models.distillation import Distillation
 from adodn.models.geometry import GeometryModule
 from adodn.models.weights import load_trunk, parse_weights
 from adodn.train.state import decay_groups
@@ -29,9 +32,10 @@ def faces(count: int = 4, side: int = 64, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=draws)
 
 
-def dropout(threshold: float = 0.5, mode: str = "relative") -> AttentiveDropout:
+def dropout(threshold: float = 0.5, mode: str = "relative", **options: object) -> AttentiveDropout:
     torch.manual_seed(0)
-    return AttentiveDropout(8, 2, threshold, mode, norm).eval()  # type: ignore[arg-type]
+    module = AttentiveDropout(8, 2, norm, threshold=threshold, threshold_mode=mode, **options)  # type: ignore[arg-type]
+    return module.eval()
 
 
 def test_drop_mask_hides_what_is_high() -> None:
@@ -59,12 +63,86 @@ def test_dropout_output_is_equation_3() -> None:
     out, seen = module(features, residual, torch.tensor([True, False]))
 
     attention = sum(features[:, c].abs() for c in range(8)) / 8
+    assert seen.attention is not None and seen.importance is not None
     torch.testing.assert_close(seen.attention[:, 0], attention)
-    response = torch.sigmoid(module.pathway_c(features))
+    response = torch.sigmoid(module.pathway(features))
+    torch.testing.assert_close(seen.response, response)
     dropped = (attention[0] <= 0.5 * attention[0].max()).float()
     torch.testing.assert_close(out[0], residual[0] * response[0] * dropped)
     torch.testing.assert_close(out[1], residual[1] * response[1] * torch.sigmoid(attention[1]))
     torch.testing.assert_close(seen.importance[:, 0], torch.sigmoid(attention))
+
+
+@pytest.mark.parametrize(("mask", "share"), [("importance", 0.0), ("drop", 1.0), ("expectation", 0.3)])
+def test_evaluation_mask_is_that_share_of_the_drop_mask(mask: str, share: float) -> None:
+    """Where nothing is drawn, F_out is the mean of what a draw with that probability gives."""
+    module = dropout(0.5, evaluation_mask=mask, drop_probability=0.3)
+    features, residual = torch.randn(2, 8, 3, 3), torch.randn(2, 8, 3, 3)
+
+    evaluated = module(features, residual, None)[0]
+
+    dropped, kept = (module(features, residual, torch.full((2,), drop))[0] for drop in (True, False))
+    torch.testing.assert_close(evaluated, share * dropped + (1 - share) * kept)
+
+
+def test_distillation_output_is_its_input_weighted_by_p() -> None:
+    """F_out = F_in · P by loops; P is one channel between 0 and 1, the sigmoid of a 1-3-1 bottleneck of width C / r."""
+    torch.manual_seed(0)
+    module = Distillation(8, 2, norm).eval()
+    features, residual = torch.randn(2, 8, 3, 3), torch.randn(2, 8, 3, 3)
+
+    out, maps = module(features, residual, None)
+
+    response = maps.response
+    assert response.shape == (2, 1, 3, 3) and maps.importance is None and maps.attention is None
+    assert (response > 0).all() and (response < 1).all()
+    for channel in range(8):
+        torch.testing.assert_close(out[:, channel], residual[:, channel] * response[:, 0])
+    convolutions = [layer for layer in module.pathway if isinstance(layer, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0]) for c in convolutions] == [
+        (8, 4, 1),
+        (4, 4, 3),
+        (4, 1, 1),
+    ]
+    inside = nn.functional.relu(module.pathway[1](nn.functional.conv2d(features, convolutions[0].weight)))
+    inside = nn.functional.relu(module.pathway[4](nn.functional.conv2d(inside, convolutions[1].weight, padding=1)))
+    logits = nn.functional.conv2d(inside, convolutions[2].weight, convolutions[2].bias)
+    torch.testing.assert_close(response, 1 / (1 + torch.exp(-logits)))
+
+
+def test_odn_and_adodn_have_the_same_parameters() -> None:
+    """All parts are shared: one paper's weights load into the other's network by name and shape."""
+    odn, adodn = build(recipes.odn_300w().model), build(recipes.adodn_300w().model)
+
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (odn, adodn)]
+
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("geometry", ["outer_product", "row_column"])
+def test_adodn_without_its_mask_is_odn(geometry: Literal["outer_product", "row_column"]) -> None:
+    """With the same weights and a drop mask that drops nothing, both give the same landmarks: the mask is all."""
+    torch.manual_seed(0)
+    adodn = build(replace(SMALL, geometry=geometry, threshold_mode="absolute", drop_threshold=1e9)).eval()
+    odn = build(replace(SMALL, geometry=geometry, occlusion="distillation")).eval()
+    odn.load_state_dict(adodn.state_dict())
+    images = faces()
+
+    masked = adodn(images).landmarks
+    unmasked = adodn(images, torch.ones(4, dtype=torch.bool)).landmarks
+
+    assert torch.equal(unmasked, odn(images).landmarks)
+    assert not torch.allclose(masked, unmasked, rtol=0, atol=1e-7)
+
+
+def test_distillation_does_not_hear_of_the_draw() -> None:
+    """ODN trains the same whatever the switch says."""
+    torch.manual_seed(0)
+    model = build(replace(SMALL, occlusion="distillation")).eval()
+
+    answers = [model(faces(), drop).landmarks for drop in (None, torch.zeros(4).bool(), torch.ones(4).bool())]
+
+    assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], answers[2])
 
 
 def test_switch_is_one_draw_for_all_workers() -> None:
@@ -173,6 +251,7 @@ def test_evaluation_is_deterministic_and_blind_to_its_batch() -> None:
         {"geometry": "row_column"},
         {"geometry": "none"},
         {"occlusion": "none"},
+        {"occlusion": "distillation", "geometry": "row_column"},
         {"low_rank": False},
         {"geometry": "none", "occlusion": "none", "low_rank": False},
     ],

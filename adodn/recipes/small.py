@@ -1,0 +1,79 @@
+"""What can be trained with little: on a part of 300W, on rendered faces, and in seconds for tests. In no paper."""
+
+from dataclasses import replace
+
+from adodn.config import AugmentConfig, DataConfig, ExperimentConfig, LossConfig, ModelConfig, TrainConfig
+from adodn.recipes.ablation import ablation
+from adodn.recipes.odn import ODN
+
+
+def adodn_300w_small() -> ExperimentConfig:
+    """ADODN from random weights for as much of 300W as there is: 3.97 % on HELEN's test faces.
+
+    Took 134 minutes on two busy CPU cores, for 1,911 faces.
+
+    Departs from the paper where a short training from nothing needs it: smooth L1, one-cycle schedule, 60 epochs,
+    coloured patches on 30 % of the faces. EXPERIMENTS.md has the whole story.
+
+    adodn train --recipe adodn_300w_small --dataset s3://…/300w/VERSION
+    """
+    return ExperimentConfig(
+        name="adodn_300w_small",
+        loss=LossConfig(regression="smooth_l1"),
+        data=DataConfig(augment=AugmentConfig(occlusion_probability=0.3, occluders=("patch",))),
+        train=TrainConfig(epochs=60, schedule="one_cycle", precision="bf16"),
+    )
+
+
+def odn_300w_small() -> ExperimentConfig:
+    """ODN trained as `adodn_300w_small`: what the outer product and the mask add. Not run here yet.
+
+    adodn train --recipe odn_300w_small --dataset s3://…/300w/VERSION
+    """
+    return replace(adodn_300w_small(), name="odn_300w_small", model=ODN)
+
+
+def brnet_300w_small() -> ExperimentConfig:
+    """The plain trunk (BRNet) trained as `adodn_300w_small`: what the modules add. Not run here yet.
+
+    adodn train --recipe brnet_300w_small --dataset s3://…/300w/VERSION
+    """
+    return ablation(adodn_300w_small(), "brnet_300w_small")
+
+
+def adodn_rendered() -> ExperimentConfig:
+    """ADODN on rendered faces at 64 px: what `adodn demo` trains. Took minutes on two CPU cores.
+
+    adodn train --recipe adodn_rendered --dataset s3://…/synthetic/VERSION
+    """
+    base = adodn_300w_small()
+    return replace(
+        base,
+        name="adodn_rendered",
+        model=ModelConfig(input_px=64, grid=2, rank_width=64, drop_warmup_epochs=2),
+        train=replace(base.train, epochs=8, precision="fp32"),
+    )
+
+
+def adodn_smoke() -> ExperimentConfig:
+    """The smallest training that still goes through every module. Took seconds; its score means nothing.
+
+    adodn train --recipe adodn_smoke --dataset s3://…/synthetic/VERSION
+    """
+    base = adodn_rendered()
+    return replace(
+        base,
+        name="adodn_smoke",
+        model=ModelConfig(input_px=64, grid=2, rank_width=16, drop_warmup_epochs=1, batch_norm_faces=4),
+        train=replace(base.train, epochs=3, global_batch=16),
+    )
+
+
+def odn_smoke() -> ExperimentConfig:
+    """`adodn_smoke` with ODN's modules, and its losses: the paper's own squared error. Took seconds.
+
+    adodn train --recipe odn_smoke --dataset s3://…/synthetic/VERSION
+    """
+    base = adodn_smoke()
+    model = replace(base.model, geometry=ODN.geometry, occlusion=ODN.occlusion)
+    return replace(base, name="odn_smoke", model=model, loss=LossConfig())
