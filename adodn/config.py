@@ -77,7 +77,7 @@ class ModelConfig:
     initial_weights: str | None = None
     """sha256 of a `state_dict` the trunk starts from; None: random."""
     head: Literal["modules", "cnt_branch"] = "modules"
-    """What follows the trunk: the modules above, or a branch of cross-protocol training (CNT), which has none of them."""
+    """What follows the trunk: the modules above, or a branch of cross-protocol training (CNT), which has none."""
     branch_width: Count = 1024
     """Hidden layer of a CNT branch: that of the paper's Table I."""
     branch_kernel: Literal[1, 3] = 3
@@ -186,6 +186,11 @@ class Source:
     """As `ModelConfig.protocol_definition`."""
 
     @property
+    def branch(self) -> tuple[str, str]:
+        """What its branch is known by: datasets in which this is the same share one."""
+        return self.protocol, self.protocol_definition
+
+    @property
     def landmark_protocol(self) -> LandmarkProtocol:
         """The protocol of its landmarks.
 
@@ -258,7 +263,7 @@ class ExperimentConfig:
             )
         if self.data.sources and self.model.head != "cnt_branch":
             raise ConfigError(
-                f"data.sources are for model.head 'cnt_branch', got {self.model.head!r}; train the others on one dataset"
+                f"data.sources go with model.head 'cnt_branch', got {self.model.head!r}; train on one dataset instead"
             )
 
     def to_json(self) -> str:
@@ -303,7 +308,7 @@ class ExperimentConfig:
         Raises:
             ConfigError: If there are none, two have name and protocol in common, or the model has no branches.
         """
-        ordered = tuple(sorted(sources, key=lambda source: (source.protocol, source.name, source.dataset)))
+        ordered = tuple(sorted(sources, key=lambda source: (source.branch, source.name, source.dataset)))
         named = [(source.name, source.protocol) for source in ordered]
         if not named or len(set(named)) < len(named):
             raise ConfigError(
@@ -315,7 +320,19 @@ class ExperimentConfig:
     @property
     def branches(self) -> tuple[LandmarkProtocol, ...]:
         """The protocols of the sources, each once: the branches of the first stage, in their order."""
-        return tuple(dict.fromkeys(source.landmark_protocol for source in self.data.sources))
+        found = {source.branch: source.landmark_protocol for source in self.data.sources}
+        return tuple(found[branch] for branch in sorted(found))
+
+    def branch_number(self, protocol: LandmarkProtocol) -> int:
+        """The place of a protocol among `branches`.
+
+        Raises:
+            ConfigError: If no source has it.
+        """
+        if protocol not in self.branches:
+            having = ", ".join(branch.name for branch in self.branches) or "none"
+            raise ConfigError(f"experiment {self.name!r} has no branch for protocol {protocol.name!r}; it has {having}")
+        return self.branches.index(protocol)
 
     def fingerprint(self) -> str:
         """12 hex digits over all that decides the result."""

@@ -48,7 +48,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 
 def _switch(state: TrainState, batch: Batch) -> Tensor:
-    """What the network takes beside images: who gets the drop mask or, where protocols are mixed, each face's branch."""
+    """What the network takes beside images: who gets the drop mask or, of mixed protocols, each one's branch."""
     if isinstance(batch, MixedBatch):
         return batch.branches
     model = state.config.model
