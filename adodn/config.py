@@ -31,6 +31,34 @@ Occluder: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SepBNConfig:
+    """Separable batch normalisation in the backbone. Defaults are its paper's, but for `placement`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    placement: Literal["none", "all", "block_ends"] = "none"
+    """Which batch norms of the backbone it replaces: `all`, the paper's choice for Vanilla CNN, or the last of every
+    residual unit (its BN3), the choice for ResNeXt-50 and MobileNetV2."""
+    branches: Count = 3
+    """K: sets of scale and shift."""
+    groups: Count = 2
+    """G: groups of channels that choose among the branches each for itself."""
+    pool: Count = 3
+    """T: side of the map that the attention looks at."""
+    attention: Literal["grouped", "squeeze"] = "grouped"
+    """`grouped` is the paper's; `squeeze` its simple form (Eqs. 3-5), which gives the published number of parameters
+    where `groups` is 1."""
+    hidden: Annotated[int, Field(ge=0)] = 0
+    """Width of the attention's hidden layer, which the paper does not give; 0: that of its input, G·T²."""
+    aggregation: Literal["soft", "hard"] = "soft"
+    """Branches mixed by their weights, or the heaviest alone; the paper finds the latter worse than no SepBN."""
+    temperature: Positive = 30.0
+    """τ of the softmax in the first epoch."""
+    temperature_epochs: Count = 30
+    """Epochs in which it falls linearly to 1, which it is in the last of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """The network. Defaults are ADODN as its paper has it."""
 
@@ -40,15 +68,19 @@ class ModelConfig:
     """Landmark protocol of the output; that of the dataset, once the experiment meets its data."""
     protocol_definition: str = ""
     """The protocol itself, as JSON, where it is a user's own and not built in."""
-    backbone: Literal["resnet18"] = "resnet18"
+    backbone: Literal["resnet18", "resnext50_32x4d", "mobilenet_v2", "vanilla_cnn"] = "resnet18"
+    """Only the first two end in a residual unit that an occlusion module can take the place of."""
     input_px: Annotated[int, Field(ge=32, multiple_of=32)] = 224
-    """Side of the square input."""
+    """Side of the square input; for vanilla_cnn a multiple of 64."""
     geometry: Literal["outer_product", "row_column", "none"] = "outer_product"
     """Geometry-aware module: ADODN's channel-wise outer product (Eq. 1), ODN's row/column product, or left out."""
     occlusion: Literal["attentive_dropout", "distillation", "none"] = "attentive_dropout"
     """Occlusion module: ADODN's attentive dropout, ODN's distillation, or none: the residual unit stays plain."""
     low_rank: bool = True
     """Low-rank module (Eq. 5); without it the fully connected layer reads the features directly."""
+    hidden_width: Annotated[int, Field(ge=0)] = 0
+    """Width of a hidden layer with LeakyReLU before the last linear layer, 0: none; not together with `low_rank`.
+    Vanilla CNN's table prints 1024; its published number of parameters takes 2048."""
     reduction: Count = 8
     """r: the modules' width is C / r."""
     rank_width: Count = 256
@@ -74,21 +106,47 @@ class ModelConfig:
     batch_norm_faces: Count = 16
     """Faces over which one batch norm takes its statistics in training. It divides the global batch, so that the
     result does not depend on how many workers share that batch."""
+    batch_norm: Literal["virtual", "synchronised"] = "virtual"
+    """Statistics over `batch_norm_faces` faces, or over the whole global batch, exchanged between workers: that trains
+    on CUDA only. Neither depends on the number of workers."""
+    sepbn: SepBNConfig = field(default_factory=SepBNConfig)
     initial_weights: str | None = None
     """sha256 of a `state_dict` the trunk starts from; None: random."""
     head: Literal["modules", "cnt_branch"] = "modules"
     """What follows the trunk: the modules above, or a branch of cross-protocol training (CNT), which has none."""
-    branch_width: Count = 1024
-    """Hidden layer of a CNT branch: that of the paper's Table I."""
     branch_kernel: Literal[1, 3] = 3
     """Side of a CNT branch's convolution. The paper does not give it; all in its Table I are 3 × 3."""
 
     def __post_init__(self) -> None:
+        if self.occlusion != "none" and self.backbone in ("mobilenet_v2", "vanilla_cnn"):
+            raise ConfigError(
+                f"model.occlusion must be 'none' with the backbone {self.backbone!r}, got {self.occlusion!r}: the "
+                "module replaces a last residual unit, which that backbone lacks; use resnet18 or resnext50_32x4d"
+            )
+        if self.low_rank and self.hidden_width:
+            raise ConfigError(
+                f"model.hidden_width must be 0 with model.low_rank, got {self.hidden_width}: either goes before the "
+                "last layer; set model.low_rank=false"
+            )
+        if self.backbone == "vanilla_cnn":
+            self._check_vanilla_cnn()
         modules = (self.geometry, self.occlusion, self.low_rank)
         if self.head == "cnt_branch" and modules != ("none", "none", False):
             raise ConfigError(
                 "model.head 'cnt_branch' goes with model.geometry 'none', model.occlusion 'none' and model.low_rank "
                 f"false, got {', '.join(map(repr, modules))}; a branch has a regressor of its own"
+            )
+
+    def _check_vanilla_cnn(self) -> None:
+        if self.input_px % 64:
+            raise ConfigError(
+                f"model.input_px must be a multiple of 64 with vanilla_cnn, which halves it six times, got "
+                f"{self.input_px}; its paper has 128"
+            )
+        if self.sepbn.placement == "block_ends":
+            raise ConfigError(
+                "model.sepbn.placement must be 'all' or 'none' with vanilla_cnn, which has no residual units, got "
+                "'block_ends'; its paper has 'all'"
             )
 
     @property

@@ -3,16 +3,14 @@
 model = build(config.model)
 """
 
-from functools import partial
-
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.models.attentive_dropout import AttentiveDropout
-from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.models.cnt import Branch, CrossProtocolNet, Network, SingleBranchNet
 from adodn.models.distillation import Distillation
 from adodn.models.geometry import GeometryModule
 from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
-from adodn.models.resnet import Norm, ResNet18
+from adodn.models.resnet import Norm
+from adodn.models.trunks import build_trunk, norm_of
 from adodn.protocols import LandmarkProtocol
 
 __all__ = [
@@ -34,38 +32,39 @@ def build_for(config: ExperimentConfig) -> Network:
     """
     if not config.data.sources:
         return build(config.model)
-    trunk = _trunk(config.model)
-    return CrossProtocolNet(trunk, [_branch(config.model, trunk, protocol) for protocol in config.branches])
+    trunk = build_trunk(config.model, norm_of(config.model))
+    return CrossProtocolNet(trunk, [_branch(config.model, trunk.channels, protocol) for protocol in config.branches])
 
 
 def build(model: ModelConfig) -> OcclusionAdaptiveNet | SingleBranchNet:
     """The network of a config, its weights random.
 
     Raises:
-        ConfigError: If the protocol is unknown.
+        ConfigError: If the protocol is unknown, or SepBN's groups do not fit the backbone.
     """
+    norm = norm_of(model)
+    trunk = build_trunk(model, norm)
+    channels = trunk.channels
     if model.head == "cnt_branch":
-        trunk = _trunk(model)
-        return SingleBranchNet(trunk, _branch(model, trunk, model.landmark_protocol))
-    norm = partial(VirtualBatchNorm2d, faces=model.batch_norm_faces)
-    channels = ResNet18.channels
+        return SingleBranchNet(trunk, _branch(model, channels, model.landmark_protocol))
     return OcclusionAdaptiveNet(
-        trunk=_trunk(model),
+        trunk=trunk,
         geometry=None if model.geometry == "none" else GeometryModule(channels, model.reduction, model.geometry, norm),
         occlusion=_occlusion_module(model, channels, norm),
         grid=model.grid,
         num_landmarks=model.landmark_protocol.num_landmarks,
         rank_width=model.rank_width if model.low_rank else None,
+        hidden_width=model.hidden_width or None,
     )
 
 
-def _trunk(model: ModelConfig) -> ResNet18:
-    return ResNet18(partial(VirtualBatchNorm2d, faces=model.batch_norm_faces))
-
-
-def _branch(model: ModelConfig, trunk: ResNet18, protocol: LandmarkProtocol) -> Branch:
+def _branch(model: ModelConfig, channels: int, protocol: LandmarkProtocol) -> Branch:
     return Branch(
-        trunk.channels, protocol.num_landmarks, grid=model.grid, width=model.branch_width, kernel=model.branch_kernel
+        channels,
+        protocol.num_landmarks,
+        grid=model.grid,
+        hidden_width=model.hidden_width or None,
+        kernel=model.branch_kernel,
     )
 
 

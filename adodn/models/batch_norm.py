@@ -3,6 +3,10 @@
 Statistics are taken over runs of a fixed number of faces. Each worker sees whole runs, so one worker with four runs and
 four workers with one run compute the same. Running averages are linear in the statistics of the runs; their mean over
 workers (`running_buffers`) is therefore what a single worker would have kept.
+
+    norm = partial(VirtualBatchNorm2d, faces=16)
+
+Not here: several sets of scale and shift (`sepbn.py`).
 """
 
 from collections.abc import Iterator
@@ -10,6 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from adodn.errors import ConfigError
 
 
 class VirtualBatchNorm2d(nn.BatchNorm2d):
@@ -35,7 +41,7 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
         if input.shape[0] % self.faces:
             raise ValueError(f"batch must be a multiple of {self.faces} faces in training, got {input.shape[0]}")
         runs = [input] if input.shape[0] == self.faces else torch.split(input, self.faces)
-        means = self.weight.new_zeros(len(runs), self.num_features)
+        means = self.running_mean.new_zeros(len(runs), self.num_features)  # type: ignore[union-attr]
         variances = torch.zeros_like(means)
         # momentum 1 makes batch_norm write the run's own statistics into the two rows, at no extra pass over the data.
         outputs = [
@@ -58,9 +64,30 @@ class VirtualBatchNorm2d(nn.BatchNorm2d):
         return f"{self.num_features}, faces={self.faces}"
 
 
+class SynchronisedBatchNorm2d(nn.SyncBatchNorm):
+    """Statistics over the faces of all workers, exchanged in every layer of every step.
+
+    torch has it for CUDA alone. Elsewhere such a network can be built, loaded and evaluated, but not trained.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `[B, C, H, W]`.
+
+        Raises:
+            ConfigError: In training, where there is no CUDA.
+        """
+        if self.training and not input.is_cuda:
+            raise ConfigError(
+                f"model.batch_norm 'synchronised' needs CUDA to train, got a batch on {input.device.type!r}; "
+                "train with --gpu, or use 'virtual', which depends on the number of workers as little"
+            )
+        return super().forward(input)
+
+
 def running_buffers(model: nn.Module) -> Iterator[Tensor]:
     """The running means and variances of all batch norms; average these over workers before they are used."""
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+        batch_norm = isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))
+        if batch_norm and module.running_mean is not None and module.running_var is not None:
             yield module.running_mean
             yield module.running_var

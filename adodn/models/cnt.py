@@ -18,9 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adodn.errors import CheckpointError
-from adodn.models.occlusion_adaptive import IMAGENET_MEAN, IMAGENET_STD, OcclusionAdaptiveNet, Prediction
+from adodn.models.occlusion_adaptive import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    OcclusionAdaptiveNet,
+    Prediction,
+    last_layer,
+    linear_head,
+)
 from adodn.models.precision import at_least_fp32
-from adodn.models.resnet import ResNet18
+from adodn.models.trunks import Trunk
+from adodn.models.vanilla_cnn import SLOPE
 
 
 class Branch(nn.Module):
@@ -34,37 +42,38 @@ class Branch(nn.Module):
         channels: C, of the trunk.
         num_landmarks: L.
         grid: Side to which the features are pooled before they are flattened.
-        width: Of the hidden layer.
+        hidden_width: Of the regressor's hidden layer; None: one linear layer alone.
         kernel: Side of the convolution, odd.
     """
 
-    def __init__(self, channels: int, num_landmarks: int, *, grid: int = 2, width: int = 1024, kernel: int = 3) -> None:
+    def __init__(
+        self, channels: int, num_landmarks: int, *, grid: int = 2, hidden_width: int | None = 1024, kernel: int = 3
+    ) -> None:
         super().__init__()
         self.num_landmarks = num_landmarks
         self.conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
-        self.relu = nn.LeakyReLU(0.01)
+        self.relu = nn.LeakyReLU(SLOPE)
         self.downsample = nn.AdaptiveAvgPool2d(grid)
-        self.hidden = nn.Linear(channels * grid * grid, width)
-        self.fc = nn.Linear(width, 2 * num_landmarks)
-        nn.init.kaiming_normal_(self.conv.weight, a=0.01, mode="fan_out", nonlinearity="leaky_relu")
+        self.head = linear_head(channels * grid * grid, hidden_width, 2 * num_landmarks)
+        nn.init.kaiming_normal_(self.conv.weight, a=SLOPE, mode="fan_out", nonlinearity="leaky_relu")
         # Every landmark starts near the middle of the crop, so that the first steps need not travel there.
-        nn.init.normal_(self.fc.weight, std=1e-3)
-        nn.init.constant_(self.fc.bias, 0.5)
+        last = last_layer(self.head)
+        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.constant_(last.bias, 0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         """The trunk's features `[B, C, H, W]` → landmarks `[B, L, 2]`, fractions of the crop; B may be 0."""
         adapted = self.relu(self.conv(features))
         # fp32 from here on: a landmark's third digit is lost in bf16.
         with torch.autocast(features.device.type, enabled=False):
-            flat = self.downsample(at_least_fp32(adapted)).flatten(1)
-            outputs: Tensor = self.fc(self.relu(self.hidden(flat)))
+            outputs: Tensor = self.head(self.downsample(at_least_fp32(adapted)).flatten(1))
         return outputs.view(outputs.shape[0], self.num_landmarks, 2)
 
 
 class _Trunked(nn.Module):
     """Takes uint8 RGB as it comes and normalises it itself."""
 
-    def __init__(self, trunk: ResNet18) -> None:
+    def __init__(self, trunk: Trunk) -> None:
         super().__init__()
         self.trunk = trunk
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
@@ -88,7 +97,7 @@ class SingleBranchNet(_Trunked):
         branch: Reads landmarks from them.
     """
 
-    def __init__(self, trunk: ResNet18, branch: Branch) -> None:
+    def __init__(self, trunk: Trunk, branch: Branch) -> None:
         super().__init__(trunk)
         self.branch = branch
 
@@ -119,7 +128,7 @@ class CrossProtocolNet(_Trunked):
         branches: One for each protocol; faces name theirs by its place.
     """
 
-    def __init__(self, trunk: ResNet18, branches: Sequence[Branch]) -> None:
+    def __init__(self, trunk: Trunk, branches: Sequence[Branch]) -> None:
         super().__init__(trunk)
         self.branches = nn.ModuleList(branches)
         self.most_landmarks = max(branch.num_landmarks for branch in branches)

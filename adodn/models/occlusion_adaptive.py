@@ -16,7 +16,8 @@ from adodn.models.distillation import Distillation, OcclusionMaps
 from adodn.models.geometry import GeometryModule
 from adodn.models.low_rank import LowRankHead
 from adodn.models.precision import at_least_fp32
-from adodn.models.resnet import ResNet18
+from adodn.models.trunks import Trunk
+from adodn.models.vanilla_cnn import SLOPE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,18 +42,20 @@ class OcclusionAdaptiveNet(nn.Module):
         occlusion: The distillation or the attentive dropout module, or None.
         grid: Side to which the joined maps are down-sampled.
         num_landmarks: L.
-        rank_width: k of the low-rank module; None: one linear layer instead.
+        rank_width: k of the low-rank module; None: linear layers instead.
+        hidden_width: Width of a hidden layer with LeakyReLU before the last; None: one linear layer alone.
     """
 
     def __init__(
         self,
         *,
-        trunk: ResNet18,
+        trunk: Trunk,
         geometry: GeometryModule | None,
         occlusion: Distillation | None,
         grid: int,
         num_landmarks: int,
         rank_width: int | None,
+        hidden_width: int | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -62,9 +65,11 @@ class OcclusionAdaptiveNet(nn.Module):
         channels = trunk.channels + (geometry.channels if geometry else 0)
         num_features, num_outputs = channels * grid * grid, 2 * num_landmarks
         self.head = (
-            LowRankHead(num_features, rank_width, num_outputs) if rank_width else nn.Linear(num_features, num_outputs)
+            LowRankHead(num_features, rank_width, num_outputs)
+            if rank_width
+            else linear_head(num_features, hidden_width, num_outputs)
         )
-        last = self.head.fc if isinstance(self.head, LowRankHead) else self.head
+        last = last_layer(self.head)
         # Every landmark starts near the middle of the crop, so that the first steps need not travel there.
         nn.init.normal_(last.weight, std=1e-3)
         nn.init.constant_(last.bias, 0.5)
@@ -94,3 +99,19 @@ class OcclusionAdaptiveNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             outputs = self.head(self.downsample(at_least_fp32(joined)).flatten(1))
         return Prediction(outputs.view(outputs.shape[0], -1, 2), maps)
+
+
+def linear_head(num_features: int, hidden_width: int | None, num_outputs: int) -> nn.Module:
+    """Linear regression, or the two layers that end Table I of the SepBN paper."""
+    if hidden_width is None:
+        return nn.Linear(num_features, num_outputs)
+    hidden = nn.Linear(num_features, hidden_width)
+    nn.init.kaiming_normal_(hidden.weight, a=SLOPE, nonlinearity="leaky_relu")
+    return nn.Sequential(hidden, nn.LeakyReLU(SLOPE, inplace=True), nn.Linear(hidden_width, num_outputs))
+
+
+def last_layer(head: nn.Module) -> nn.Linear:
+    """The layer of a regressor that puts out coordinates."""
+    if isinstance(head, LowRankHead):
+        return head.fc
+    return cast(nn.Linear, head[-1] if isinstance(head, nn.Sequential) else head)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adodn.errors import CheckpointError
 from adodn.models.cnt import Network
+from adodn.models.sepbn import SepBN2d
+from adodn.models.trunks import Trunk
 
 _MAX_BYTES = 2_000_000_000
-_CLASSIFIER = ("fc.weight", "fc.bias")
 
 
 def read_source(source: str) -> bytes:
@@ -58,22 +59,37 @@ def parse_weights(content: bytes, where: str) -> dict[str, Tensor]:
 
 
 def load_trunk(network: Network, weights: dict[str, Tensor], where: str) -> None:
-    """Copy ImageNet weights into the trunk, pathway D (`layer4.1`) included; the classifier is left out.
+    """Copy ImageNet weights into the trunk, its last unit (pathway D) included; the classifier is left out.
+
+    A SepBN layer takes those of the batch norm in whose place it stands, in all of its branches; its attention stays
+    random.
 
     Raises:
         CheckpointError: If a name or a shape does not fit.
     """
-    kept = {name: value for name, value in weights.items() if name not in _CLASSIFIER}
-    own = network.trunk.state_dict()
+    trunk = network.trunk
+    kept = {name: value for name, value in weights.items() if not name.startswith(trunk.classifier)}
+    own = plain_shapes(trunk)
     missing = sorted(name for name in own if name not in kept and not name.endswith("num_batches_tracked"))
     extra = sorted(set(kept) - set(own))
-    wrong = sorted(name for name in set(kept) & set(own) if kept[name].shape != own[name].shape)
+    wrong = sorted(name for name in set(kept) & set(own) if kept[name].shape != own[name])
     if missing or extra or wrong:
         raise CheckpointError(
-            f"{where}: not weights of ResNet-18 in torchvision's names: "
+            f"{where}: not weights of {type(trunk).__name__} in torchvision's names: "
             f"missing {missing[:3]}, unknown {extra[:3]}, of another shape {wrong[:3]}"
         )
-    network.trunk.load_state_dict(kept, strict=False)
+    trunk.load_state_dict(kept, strict=False)
+
+
+def plain_shapes(trunk: Trunk) -> dict[str, torch.Size]:
+    """Names and shapes of a trunk's weights as they were before its batch norms became SepBN."""
+    shapes = {name: value.shape for name, value in trunk.state_dict().items()}
+    for layer, module in trunk.named_modules():
+        if isinstance(module, SepBN2d):
+            shapes = {name: shape for name, shape in shapes.items() if not name.startswith(f"{layer}.")}
+            batch_norm = nn.BatchNorm2d(module.num_features, device="meta")
+            shapes |= {f"{layer}.{name}": value.shape for name, value in batch_norm.state_dict().items()}
+    return shapes
 
 
 def sha256_of(content: bytes) -> str:

@@ -14,6 +14,7 @@ from adodn.config import ExperimentConfig
 from adodn.evaluate import to_image
 from adodn.metrics import nme, normaliser_of
 from adodn.models.batch_norm import running_buffers
+from adodn.models.sepbn import anneal
 from adodn.samples import Batch
 from adodn.train.peers import average_over_peers, sum_over_peers, world_size
 from adodn.train.state import TrainState
@@ -96,6 +97,7 @@ def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks) -> TrainS
 
 def train_epoch(state: TrainState, train: Batches, hooks: Hooks) -> dict[str, float]:
     """One pass over the training split, or what is left of it. Returns means over the steps of the epoch."""
+    anneal(state.network, state.config.model.sepbn, state.epoch)
     state.model.train()
     if state.loader:
         train.load_state_dict(state.loader)

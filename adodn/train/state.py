@@ -11,6 +11,7 @@ from adodn.config import ExperimentConfig, LossConfig, TrainConfig
 from adodn.errors import CheckpointError
 from adodn.models.cnt import Network
 from adodn.models.low_rank import LowRankHead
+from adodn.models.sepbn import SepBN2d
 
 FORMAT = 1
 
@@ -120,7 +121,7 @@ def decay_groups(network: nn.Module, loss: LossConfig) -> list[dict[str, Any]]:
 def _group_of(module: nn.Module, name: str) -> str:
     if isinstance(module, LowRankHead):
         return "matrix"
-    if name == "bias" or isinstance(module, nn.BatchNorm2d):
+    if name == "bias" or isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm, SepBN2d)):
         return "free"
     return "head" if isinstance(module, nn.Linear) else "convolutions"
 

@@ -27,7 +27,7 @@ MODEL = ModelConfig(
     low_rank=False,
     input_px=64,
     grid=1,
-    branch_width=8,
+    hidden_width=8,
     branch_kernel=1,
     batch_norm_faces=4,
 )
@@ -93,5 +93,5 @@ def test_every_step_moves_the_branches_it_has(alone: list[dict[str, Any]]) -> No
     """The comparison is of something: present branches have gradients in every step, absent ones exactly zero."""
     for step, branches in zip(alone, STEPS, strict=True):
         for number in (0, 1):
-            size = float(step["gradients"][f"branches.{number}.fc.weight"].abs().max())
+            size = float(step["gradients"][f"branches.{number}.head.2.weight"].abs().max())
             assert (size > 1e-6) == (number in branches)

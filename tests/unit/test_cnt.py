@@ -26,7 +26,7 @@ MODEL = ModelConfig(
     low_rank=False,
     input_px=32,
     grid=1,
-    branch_width=8,
+    hidden_width=8,
     branch_kernel=1,
     batch_norm_faces=2,
 )
@@ -146,8 +146,10 @@ def test_the_ordinary_network_serves_predictions(tmp_path: Path, network: CrossP
 def test_a_branch_is_the_papers_table() -> None:
     """From 2 x 2 x 2048 features Table I's regressor: linear 8192 to 1024, leaky ReLU of slope 0.01, linear to 2L."""
     branch = models.cnt.Branch(2048, 98)
-    assert branch.hidden.weight.shape == (1024, 8192)
-    assert branch.fc.weight.shape == (196, 1024)
+    hidden, relu, last = branch.head
+    assert hidden.weight.shape == (1024, 8192)
+    assert last.weight.shape == (196, 1024)
+    assert relu.negative_slope == 0.01
     assert branch.conv.weight.shape == (2048, 2048, 3, 3)
     assert branch.relu.negative_slope == 0.01
 
