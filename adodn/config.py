@@ -284,19 +284,50 @@ class TrainConfig:
     global_batch: Count = 32
     """Faces a step, over all workers together."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    optimiser: Literal["adam", "sgd"] = "adam"
+    """`adam` is ADODN's, `sgd` that of cascaded networks (CNT)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of `sgd`. The schedule `one_cycle` moves it, and Adam's first β, between 0.85 and 0.95."""
+    weight_decay: NonNegative = 0.0
+    """Added to the gradient as this factor times the weight, beside what the loss says for its three groups. Never on
+    batch norms and biases."""
     learning_rate: Positive = 1e-3
+    trunk_learning_rate: Positive | None = None
+    """Of the trunk alone; schedules scale it as they scale the other. None: the same."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the learning rate climbs linearly from 0."""
-    schedule: Literal["plateau", "one_cycle"] = "plateau"
-    """`plateau` is the paper's; `one_cycle` climbs and anneals over `epochs`."""
+    """Steps over which the learning rate climbs: linearly from 0, or in `one_cycle` along its cosine, where 0 is 30 %
+    of all steps."""
+    schedule: Literal["plateau", "one_cycle", "cosine"] = "plateau"
+    """`plateau` is ADODN's; `one_cycle` climbs and anneals over `epochs`; `cosine` falls over `epochs` from
+    `learning_rate` to `final_learning_rate`, as CNT's."""
+    final_learning_rate: NonNegative = 0.0
+    """What `cosine` ends at; the trunk's own rate falls by the same factor."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     plateau_patience: Count = 15
     """Epochs without gain before the learning rate drops; the paper does not give it."""
     early_stop_patience: Count = 50
     """Epochs without gain before training ends."""
+    gradient_clip: Positive | None = None
+    """A gradient whose total norm is larger is shortened to it; None: never."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The model that is measured and kept is a running average of the weights, of which each step leaves this share;
+    None: the weights themselves."""
+    freeze: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Parameters whose names begin with one of these stay as they are, running statistics included, e.g. `trunk.`."""
+    initial_model: str | None = None
+    """sha256 of a whole model that training starts from; `adodn train --from-model` fills it in. None: random."""
+    deterministic: bool = False
+    """Whether two runs on one machine must give equal bits: slower kernels, and none that cannot promise it."""
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     """`bf16` runs convolutions under autocast; losses and the low-rank module stay in fp32. `fp64` is for proofs:
     in fp32, training magnifies the rounding of another order of summation to a per cent within tens of steps."""
+
+    def __post_init__(self) -> None:
+        if self.final_learning_rate > self.learning_rate:
+            raise ConfigError(
+                f"config field train.final_learning_rate must be at most train.learning_rate {self.learning_rate!r}, "
+                f"got {self.final_learning_rate!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -322,6 +353,11 @@ class ExperimentConfig:
         if self.data.sources and self.model.head != "cnt_branch":
             raise ConfigError(
                 f"data.sources go with model.head 'cnt_branch', got {self.model.head!r}; train on one dataset instead"
+            )
+        if self.model.initial_weights and self.train.initial_model:
+            raise ConfigError(
+                f"training starts from weights of the trunk (model.initial_weights {self.model.initial_weights!r}) or "
+                f"from a whole model (train.initial_model {self.train.initial_model!r}), not both; leave one out"
             )
 
     def to_json(self) -> str:
@@ -417,6 +453,20 @@ def local_batch(config: ExperimentConfig, num_workers: int) -> int:
             f"workers; use {fits} workers, or another batch_norm_faces"
         )
     return batch // num_workers
+
+
+def check_micro_batch(config: ExperimentConfig, micro_batch: int | None) -> None:
+    """Refuse a number of faces to process at a time that would change the result.
+
+    Raises:
+        ConfigError: If it does not hold whole runs of the batch norms.
+    """
+    faces = config.model.batch_norm_faces
+    if micro_batch is not None and (micro_batch < 1 or micro_batch % faces):
+        raise ConfigError(
+            f"a micro-batch must be a multiple of model.batch_norm_faces {faces}, got {micro_batch!r}; "
+            f"use {max(1, round(micro_batch / faces)) * faces}"
+        )
 
 
 def _validated(tree: object) -> ExperimentConfig:

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from adodn import publish, recipes, settings
+from adodn import models, publish, recipes, settings
 from adodn.config import ExperimentConfig
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.datasets.files import read_file
 from adodn.errors import ConfigError
-from adodn.models.weights import parse_weights, read_source, sha256_of
+from adodn.models.weights import parse_weights, read_source
 from adodn.occlusion.patterns import MAX_BYTES, Patterns
+from adodn.train import initial
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,13 @@ def train(
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, e.g. train.epochs=3.")
     ] = None,
     weights: Annotated[str, typer.Option(help="Path or https URL of ResNet-18 weights to start from.")] = "",
+    from_model: Annotated[
+        str, typer.Option(help="Model to fine-tune: models:/NAME@ALIAS, a run, a folder of model files, or weights.")
+    ] = "",
     patterns: Annotated[Path | None, typer.Option(help="File of `adodn patterns`, for the occluder `pattern`.")] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(min=1, help="Faces at a time in a worker, for less memory; never changes the result.")
+    ] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Checkpoint within epochs, too.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
@@ -52,6 +59,8 @@ def train(
         config = config.with_fields({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)})
     manifest = read_manifest(store, dataset)
     config = config.on_dataset(manifest.digest, manifest.landmark_protocol)
+    if from_model:
+        config = config.with_fields({"train.initial_model": _upload_model(from_model, config, store, places)})
     name = run_name or config.run_name
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
@@ -64,6 +73,7 @@ def train(
         num_workers=workers,
         use_gpu=gpu,
         cpus_per_worker=cpus_per_worker,
+        micro_batch=micro_batch,
         checkpoint_every_steps=checkpoint_steps,
     )
     if as_json:
@@ -116,14 +126,23 @@ def parse_changes(changes: list[str]) -> dict[str, object]:
 def _upload_weights(source: str, store: S3Store) -> str:
     content = read_source(source)
     parse_weights(content, source)
-    sha256 = sha256_of(content)
-    store.put(f"{settings.get().weights_uri}/{sha256}", content, if_absent=True)
-    return sha256
+    return initial.put_by_digest(content, store, settings.get().weights_uri)
+
+
+def _upload_model(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> str:
+    """Put a model's weights on storage, once they are known to fit; says which of them do not."""
+    content = initial.read_whole_model(source, places)
+    network = models.build(config.model)
+    random = initial.load_whole_model(network, parse_weights(content, source), source)
+    if random:
+        typer.echo(
+            f"{source}: of another protocol than {config.model.protocol!r}; {', '.join(random)} start at random",
+            err=True,
+        )
+    return initial.put_by_digest(content, store, places.weights_uri)
 
 
 def _upload_patterns(path: Path, store: S3Store) -> str:
     content = read_file(path, MAX_BYTES)
     Patterns.from_json(content, str(path))
-    sha256 = sha256_of(content)
-    store.put(f"{settings.get().patterns_uri}/{sha256}", content, if_absent=True)
-    return sha256
+    return initial.put_by_digest(content, store, settings.get().patterns_uri)

@@ -22,15 +22,13 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from adodn import models, settings
-from adodn.config import ExperimentConfig, local_batch
+from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.cache import ShardCache
 from adodn.data.loader import ShardLoader
 from adodn.data.manifest import Manifest
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError, ConfigError
-from adodn.models.cnt import Network
-from adodn.models.weights import load_trunk, parse_weights, sha256_of
 from adodn.occlusion.patterns import Patterns
 from adodn.plots import history_figure
 from adodn.provenance import git_commit
@@ -38,7 +36,11 @@ from adodn.publish import Outcome, write_outcome
 from adodn.settings import Settings
 from adodn.tracking import DatasetRef, Tracker, params_of
 from adodn.train import checkpoint
+from adodn.train.determinism import prepare_process
+from adodn.train.frozen import freeze
+from adodn.train.initial import get_by_digest, start_from_weights
 from adodn.train.loop import fit, synchronise, val_metric
+from adodn.train.optimiser import parameter_groups
 from adodn.train.peers import rank, world_size
 from adodn.train.state import TrainState, build_state
 
@@ -51,6 +53,8 @@ class Resources:
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
     loader_threads: int = 1
+    micro_batch: int | None = None
+    """Faces that go through a worker's network at a time, for less memory; None: its whole share of the batch."""
     checkpoint_every_steps: int | None = None
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
@@ -70,10 +74,10 @@ def train(
         places: Endpoints and credentials.
 
     Raises:
-        ConfigError: If the workers cannot share the global batch.
+        ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
         AdodnError: Whatever stopped the workers for good.
     """
-    local_batch(config, resources.num_workers)
+    _check(config, resources)
     tracker = _start_tracking(config, dataset_uri, run_name, resources, places)
     trainer = TorchTrainer(
         _worker,
@@ -82,6 +86,7 @@ def train(
             "dataset_uri": dataset_uri,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
+            "micro_batch": resources.micro_batch,
             "loader_threads": resources.loader_threads,
             "torch_threads": max(1, round(resources.cpus_per_worker)),
         },
@@ -90,7 +95,8 @@ def train(
             use_gpu=resources.use_gpu,
             resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
         ),
-        torch_config=TorchConfig(backend="nccl" if resources.use_gpu else "gloo"),
+        # Gradients and running statistics lie on the GPU, sums for metrics do not.
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
         run_config=_run_config(run_name, resources, places, val_metric(config)),
     )
     try:
@@ -108,6 +114,16 @@ def train(
     tracker.log_bytes("training/history.png", history_figure(tracker.history()))
     tracker.finish("FINISHED")
     return outcome
+
+
+def _check(config: ExperimentConfig, resources: Resources) -> None:
+    """Refuse what cannot train, before a cluster is asked for anything."""
+    local_batch(config, resources.num_workers)
+    check_micro_batch(config, resources.micro_batch)
+    with torch.device("meta"):
+        network = models.build_for(config)
+    freeze(network, config.train.freeze)
+    parameter_groups(network, config)
 
 
 def _start_tracking(
@@ -179,9 +195,10 @@ def _worker(given: dict[str, Any]) -> None:
     places = settings.get()
     device = ray.train.torch.get_device()
     torch.set_num_threads(given["torch_threads"])
-    torch.manual_seed(config.train.seed)
+    prepare_process(config.train)
     network = models.build_for(config)
-    _start_from_weights(network, config, places)
+    start_from_weights(network, config, S3Store.from_settings(places), places.weights_uri)
+    freeze(network, config.train.freeze)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped = ray.train.torch.prepare_model(
@@ -191,7 +208,8 @@ def _worker(given: dict[str, Any]) -> None:
     state = build_state(config, network, wrapped, len(loaders["train"]))
     _resume(state)
     tracker = _tracker_of(given, places) if rank() == 0 else None
-    fit(state, loaders["train"], loaders["val"], _Reports(tracker, given["checkpoint_every_steps"]))
+    reports = _Reports(tracker, given["checkpoint_every_steps"])
+    fit(state, loaders["train"], loaders["val"], reports, micro_batch=given["micro_batch"])
     if tracker is not None:
         tracker.finish()  # sends what an outage held back
 
@@ -202,27 +220,12 @@ def _tracker_of(given: dict[str, Any], places: Settings) -> Tracker:
     return tracker
 
 
-def _start_from_weights(network: Network, config: ExperimentConfig, places: Settings) -> None:
-    wanted = config.model.initial_weights
-    if wanted is None:
-        return
-    uri = f"{places.weights_uri}/{wanted}"
-    load_trunk(network, parse_weights(_named_by_digest(S3Store.from_settings(places), uri), uri), uri)
-
-
 def _patterns(config: ExperimentConfig, store: S3Store, places: Settings) -> Patterns | None:
     wanted = config.data.augment.occlusion_patterns
     if not wanted:
         return None
     uri = f"{places.patterns_uri}/{wanted}"
-    return Patterns.from_json(_named_by_digest(store, uri), uri)
-
-
-def _named_by_digest(store: S3Store, uri: str) -> bytes:
-    content = store.get(uri)
-    if sha256_of(content) != uri.rpartition("/")[2]:
-        raise CheckpointError(f"{uri}: sha256 is {sha256_of(content)}, its name says otherwise; upload it again")
-    return content
+    return Patterns.from_json(get_by_digest(store, uri), uri)
 
 
 def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) -> dict[str, ShardLoader]:

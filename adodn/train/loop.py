@@ -16,6 +16,7 @@ from adodn.metrics import nme, normaliser_of
 from adodn.models.batch_norm import running_buffers
 from adodn.models.sepbn import anneal
 from adodn.samples import Batch
+from adodn.train.frozen import hold
 from adodn.train.peers import average_over_peers, sum_over_peers, world_size
 from adodn.train.state import TrainState
 from adodn.train.step import TERMS, autocast, train_step
@@ -80,14 +81,21 @@ class _Clock:
         return now
 
 
-def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks) -> TrainState:
+def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks, *, micro_batch: int | None = None) -> TrainState:
     """Train until `state.should_stop`.
 
+    Args:
+        state: What is trained, from wherever it stands.
+        train: Faces to train on.
+        val: Faces to validate on.
+        hooks: Who is told of steps and epochs.
+        micro_batch: Faces that go through the network at a time, as in `train_step`.
+
     Raises:
-        TrainingDivergedError: If the gradient is not finite.
+        TrainingDivergedError: If the loss or the gradient is not finite.
     """
     while not state.should_stop:
-        metrics = train_epoch(state, train, hooks)
+        metrics = train_epoch(state, train, hooks, micro_batch)
         synchronise(state)
         metrics[val_metric(state.config)] = validate(state, val)
         finish_epoch(state, metrics)
@@ -95,10 +103,11 @@ def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks) -> TrainS
     return state
 
 
-def train_epoch(state: TrainState, train: Batches, hooks: Hooks) -> dict[str, float]:
+def train_epoch(state: TrainState, train: Batches, hooks: Hooks, micro_batch: int | None = None) -> dict[str, float]:
     """One pass over the training split, or what is left of it. Returns means over the steps of the epoch."""
     anneal(state.network, state.config.model.sepbn, state.epoch)
     state.model.train()
+    hold(state.network, state.config.train.freeze)
     if state.loader:
         train.load_state_dict(state.loader)
     else:
@@ -107,7 +116,7 @@ def train_epoch(state: TrainState, train: Batches, hooks: Hooks) -> dict[str, fl
     clock, since, faces = _Clock(), time.perf_counter(), 0
     for batch in train:
         since = clock.waited(since)
-        measured = train_step(state, batch)
+        measured = train_step(state, batch, micro_batch)
         state.loader = train.state_dict()
         for name, value in zip((*TERMS, "steps"), (*measured.tolist(), 1.0), strict=True):
             state.epoch_sums[name] += value
@@ -129,6 +138,8 @@ def synchronise(state: TrainState) -> None:
     worker before the state is saved.
     """
     average_over_peers(running_buffers(state.network))
+    if state.average:
+        average_over_peers(running_buffers(state.average.network))
     sums = torch.tensor(list(state.epoch_sums.values()), dtype=torch.float64)
     average_over_peers([sums])
     state.epoch_sums = dict(zip(state.epoch_sums, sums.tolist(), strict=True))
@@ -136,15 +147,15 @@ def synchronise(state: TrainState) -> None:
 
 @torch.inference_mode()
 def validate(state: TrainState, val: Batches) -> float:
-    """NME by the usual normaliser, a fraction, over all workers' faces: sums first, one division last."""
-    state.network.eval()
+    """NME of the result by the usual normaliser, a fraction, over all workers' faces: sums first, one division last."""
+    network = state.result.eval()
     val.set_epoch(0)
-    device = next(state.network.parameters()).device
+    device = next(network.parameters()).device
     protocol = state.config.model.landmark_protocol
     total = torch.zeros(2, dtype=torch.float64)
     for batch in val:
         with autocast(state.config.train.precision, device):
-            predicted = state.network(batch.images.to(device)).landmarks.cpu().double()
+            predicted = network(batch.images.to(device)).landmarks.cpu().double()
         in_image = to_image(predicted, batch.crop_to_image)
         normaliser = normaliser_of(protocol, batch.image_landmarks, batch.image_boxes, protocol.usual_normaliser)
         errors = nme(in_image, batch.image_landmarks, normaliser)[~batch.is_padding]
@@ -154,14 +165,13 @@ def validate(state: TrainState, val: Batches) -> float:
 
 
 def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:
-    """Count the epoch, note a gain, let the plateau schedule look."""
+    """Count the epoch, note a gain, let the schedule look."""
     state.epoch += 1
     state.loader, state.epoch_sums = {}, {}
     score = metrics[val_metric(state.config)]
     if score < state.best_nme:
         state.best_nme, state.best_epoch = score, state.epoch
-    if state.config.train.schedule == "plateau":
-        state.schedule.step(score)  # type: ignore[arg-type]
+    state.schedule.after_epoch(score)
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

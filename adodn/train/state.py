@@ -1,19 +1,25 @@
-"""All that changes while a model trains, and the optimiser and schedule that change it."""
+"""All that changes while a model trains, to be saved and gone on from.
+
+    state = build_state(config, network, wrapped, steps_of_an_epoch)
+    state.load_state_dict(saved)
+
+How optimiser, schedule and average change is in files of their own.
+"""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch import nn
 
-from adodn.config import ExperimentConfig, LossConfig, TrainConfig
+from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError
 from adodn.models.cnt import Network
-from adodn.models.low_rank import LowRankHead
-from adodn.models.sepbn import SepBN2d
+from adodn.train.averaging import WeightAverage
+from adodn.train.optimiser import build_optimiser
+from adodn.train.schedule import Schedule
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(kw_only=True)
@@ -27,7 +33,9 @@ class TrainState:
     network: Network
     model: nn.Module
     optimiser: torch.optim.Optimizer
-    schedule: LRScheduler
+    schedule: Schedule
+    average: WeightAverage[Network] | None = None
+    """The running average of the weights, where the experiment asks for it."""
     epoch: int = 0
     """Epochs that are finished."""
     step: int = 0
@@ -45,13 +53,19 @@ class TrainState:
         train = self.config.train
         return self.epoch >= train.epochs or self.epoch - self.best_epoch >= train.early_stop_patience
 
+    @property
+    def result(self) -> Network:
+        """The model that is measured and kept: the average of the weights, or else the one that trains."""
+        return self.average.network if self.average else self.network
+
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and strings only: readable with `weights_only=True`."""
+        """Tensors, numbers and strings only: readable with `weights_only=True`. `network` is the result."""
         return {
             "format": FORMAT,
             "config": self.config.to_json(),
             "fingerprint": self.config.fingerprint(),
-            "network": self.network.state_dict(),
+            "network": self.result.state_dict(),
+            "not_averaged": self.network.state_dict() if self.average else None,
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
@@ -73,7 +87,9 @@ class TrainState:
             raise CheckpointError(
                 f"checkpoint is of experiment {saved['fingerprint']}, this is {mine}; choose another run name"
             )
-        self.network.load_state_dict(saved["network"])
+        self.result.load_state_dict(saved["network"])
+        if self.average:
+            self.network.load_state_dict(saved["not_averaged"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.schedule.load_state_dict(saved["schedule"])
         torch.set_rng_state(saved["rng"])
@@ -92,44 +108,17 @@ def build_state(config: ExperimentConfig, network: Network, model: nn.Module, st
         network: The single-device model, on its device.
         model: The same or its data-parallel wrapper.
         steps: Steps of an epoch.
+
+    Raises:
+        ConfigError: If a setting of the optimiser or the schedule does not fit the network or the number of steps.
     """
-    optimiser = torch.optim.Adam(
-        decay_groups(network, config.loss), lr=config.train.learning_rate, fused=True, weight_decay=0.0
+    optimiser = build_optimiser(network, config)
+    decay = config.train.ema_decay
+    return TrainState(
+        config=config,
+        network=network,
+        model=model,
+        optimiser=optimiser,
+        schedule=Schedule(optimiser, config.train, config.train.epochs * steps),
+        average=WeightAverage(network, decay) if decay is not None else None,
     )
-    schedule = _schedule(optimiser, config.train, steps)
-    return TrainState(config=config, network=network, model=model, optimiser=optimiser, schedule=schedule)
-
-
-def decay_groups(network: nn.Module, loss: LossConfig) -> list[dict[str, Any]]:
-    """Parameters by the squared Frobenius norm that Eq. 6 puts on them.
-
-    The gradient of α‖W‖² is 2αW, which is Adam's coupled weight decay of 2α. Batch norms and biases carry none.
-    """
-    groups: dict[str, list[Tensor]] = {"matrix": [], "convolutions": [], "head": [], "free": []}
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            groups[_group_of(module, name)].append(parameter)
-    decays = {
-        "matrix": loss.low_rank_decay,
-        "convolutions": loss.convolution_decay,
-        "head": loss.head_decay,
-        "free": 0.0,
-    }
-    return [{"params": members, "weight_decay": 2 * decays[name]} for name, members in groups.items() if members]
-
-
-def _group_of(module: nn.Module, name: str) -> str:
-    if isinstance(module, LowRankHead):
-        return "matrix"
-    if name == "bias" or isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm, SepBN2d)):
-        return "free"
-    return "head" if isinstance(module, nn.Linear) else "convolutions"
-
-
-def _schedule(optimiser: torch.optim.Optimizer, train: TrainConfig, steps: int) -> LRScheduler:
-    if train.schedule == "one_cycle":
-        return OneCycleLR(optimiser, train.learning_rate, total_steps=train.epochs * steps)
-    plateau = ReduceLROnPlateau(
-        optimiser, factor=train.plateau_factor, patience=train.plateau_patience, threshold=0.0, threshold_mode="abs"
-    )
-    return cast(LRScheduler, plateau)

@@ -1,45 +1,98 @@
-"""One training step."""
+"""One training step.
+
+measured = train_step(state, batch, micro_batch=16)
+dict(zip(TERMS, measured.tolist()))
+"""
 
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from adodn.errors import TrainingDivergedError
 from adodn.losses import LossTerms, loss_terms
 from adodn.models.attentive_dropout import draw_switch
 from adodn.samples import Batch, MixedBatch
+from adodn.train.micro_batches import RunningStatistics, split
 from adodn.train.state import TrainState
 
-TERMS = ("loss", "landmarks", "response_l1", "importance_l1", "nuclear_norm", "gradient_norm")
-"""What a step measures, in the order of its answer."""
+TERMS = ("loss", *(field.name for field in fields(LossTerms)), "gradient_norm")
+"""What a step measures, in the order of its answer; the gradient's norm is that before it is clipped."""
 
 
-def train_step(state: TrainState, batch: Batch) -> Tensor:
+def train_step(state: TrainState, batch: Batch, micro_batch: int | None = None) -> Tensor:
     """Forward, backward, update. Gradients are averaged over workers by `state.model`.
 
+    Args:
+        state: What is updated.
+        batch: This worker's share of the global batch.
+        micro_batch: Faces that go through the network at a time, which bounds memory and never changes the result; a
+            multiple of the faces of a batch norm. None: all of them.
+
     Returns:
-        `[6]` float64, the values named by `TERMS`.
+        `[T]` float64, the values named by `TERMS`.
 
     Raises:
-        TrainingDivergedError: If the gradient is not finite on any worker; nothing was updated.
+        TrainingDivergedError: If the loss or the gradient is not finite on any worker; no weight was updated.
     """
+    state.optimiser.zero_grad(set_to_none=True)
+    measured = _accumulate(state, split(batch, micro_batch))
+    norm = _gradient_norm(state, float(measured[0]))
+    _update(state, norm)
+    return torch.cat((measured, norm.double().reshape(1)))
+
+
+def _accumulate(state: TrainState, parts: list[Batch]) -> Tensor:
+    """Backward of all parts of a batch; workers exchange gradients once. Answers the values of the whole."""
+    if len(parts) == 1:
+        return _backward(state, parts[0], 1.0)
+    measured, faces = [], sum(len(part) for part in parts)
+    statistics = RunningStatistics(state.network)
+    for part in parts:
+        share = len(part) / faces
+        with statistics.of_part(share), _exchange(state.model, part is parts[-1]):
+            measured.append(share * _backward(state, part, share))
+    statistics.write()
+    return torch.stack(measured).sum(0)
+
+
+def _backward(state: TrainState, part: Batch, share: float) -> Tensor:
+    """Add the gradient of `share` times the loss of a part; answers the loss and its terms."""
     device = next(state.network.parameters()).device
-    images, target = batch.images.to(device, non_blocking=True), batch.landmarks.to(device, non_blocking=True)
+    images, target = part.images.to(device, non_blocking=True), part.landmarks.to(device, non_blocking=True)
     with autocast(state.config.train.precision, device):
-        prediction = state.model(images, _switch(state, batch).to(device))
+        prediction = state.model(images, _switch(state, part).to(device))
     terms = loss_terms(prediction, target, state.network, state.config.loss)
     loss = terms.total(state.config.loss)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = _gradient_norm(state)
-    _warm_up(state)
+    # A loss that is not finite may have a finite gradient, even 0. NaN goes on to all workers with the gradient.
+    weight = torch.full_like(loss, share).masked_fill(~loss.isfinite(), math.nan)
+    loss.backward(weight)  # type: ignore[no-untyped-call]
+    return torch.stack([value.detach().double() for value in (loss, *_values(terms))])
+
+
+def _values(terms: LossTerms) -> list[Tensor]:
+    return [getattr(terms, field.name) for field in fields(terms)]
+
+
+def _exchange(model: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Data-parallel workers exchange gradients with the last part alone."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()  # type: ignore[no-any-return]
+    return nullcontext()
+
+
+def _update(state: TrainState, norm: Tensor) -> None:
+    clip = state.config.train.gradient_clip
+    if clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(state.network.parameters(), clip, norm)
+    state.schedule.before_step(state.step)
     state.optimiser.step()
     state.step += 1
-    if state.config.train.schedule == "one_cycle":
-        state.schedule.step()
-    return _measured(loss, terms, norm)
+    if state.average:
+        state.average.update(state.network, state.step)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
@@ -63,25 +116,13 @@ def _switch(state: TrainState, batch: Batch) -> Tensor:
     )
 
 
-def _gradient_norm(state: TrainState) -> Tensor:
+def _gradient_norm(state: TrainState, loss: float) -> Tensor:
     """Of the averaged gradient: one worker's NaN has reached all of them, so all stop at the same step."""
     norm = torch.nn.utils.get_total_norm([p.grad for p in state.network.parameters() if p.grad is not None])
     if not math.isfinite(float(norm)):
         raise TrainingDivergedError(
-            f"the gradient at step {state.step} (epoch {state.epoch}) must be finite, its norm is {float(norm)!r}; "
-            f"lower train.learning_rate, or use fp32. Nothing was updated with it"
+            f"loss and gradient at step {state.step} (epoch {state.epoch}) must be finite on every worker, here the "
+            f"loss is {loss!r} and the norm of all workers' gradient {float(norm)!r}; lower train.learning_rate, set "
+            f"train.gradient_clip, or use fp32. No weight was updated with it"
         )
     return norm
-
-
-def _warm_up(state: TrainState) -> None:
-    """Linear climb of the learning rate over the first steps; afterwards the schedule alone decides."""
-    train = state.config.train
-    if state.step < train.warmup_steps and train.schedule == "plateau":
-        for group in state.optimiser.param_groups:
-            group["lr"] = train.learning_rate * (state.step + 1) / train.warmup_steps
-
-
-def _measured(loss: Tensor, terms: LossTerms, norm: Tensor) -> Tensor:
-    values = (loss, terms.landmarks, terms.response_l1, terms.importance_l1, terms.nuclear_norm, norm)
-    return torch.stack([value.detach().double() for value in values])

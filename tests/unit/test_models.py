@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adodn import recipes
-from adodn.config import LossConfig, ModelConfig
+from adodn.config import ExperimentConfig, LossConfig, ModelConfig
 from adodn.errors import CheckpointError
 from adodn.losses import loss_terms
 from adodn.models import build
@@ -21,7 +21,7 @@ from adodn.models.batch_norm import VirtualBatchNorm2d, running_buffers
 from adodn.models.distillation import Distillation
 from adodn.models.geometry import GeometryModule
 from adodn.models.weights import load_trunk, parse_weights
-from adodn.train.state import decay_groups
+from adodn.train.optimiser import parameter_groups
 
 SMALL = ModelConfig(input_px=64, grid=2, rank_width=8, batch_norm_faces=2)
 norm = partial(VirtualBatchNorm2d, faces=2)
@@ -390,7 +390,8 @@ def test_decay_groups_are_those_of_equation_6() -> None:
     model = build(SMALL)
     weights = LossConfig(low_rank_decay=0.1, convolution_decay=0.2, head_decay=0.3)
 
-    decay = {id(p): group["weight_decay"] for group in decay_groups(model, weights) for p in group["params"]}
+    config = ExperimentConfig(name="groups", model=SMALL, loss=weights)
+    decay = {id(p): group["weight_decay"] for group in parameter_groups(model, config) for p in group["params"]}
 
     assert len(decay) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
