@@ -192,7 +192,7 @@ def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> N
     Raises:
         CheckpointError: If the weights are of another network.
     """
-    network = models.build(config.model)
+    network = models.build_for(config)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -218,8 +218,15 @@ def measure(
         normaliser: What errors are divided by; None for the usual one of the protocol.
 
     Raises:
-        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser.
+        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser; or if
+            the model is of several protocols.
     """
+    if config.data.sources:
+        raise ConfigError(
+            f"model {config.name!r} is the first stage of cross-protocol training, with branches for "
+            f"{', '.join(branch.name for branch in config.branches)} landmarks; fine-tune it on one dataset with "
+            "`adodn train --from-model`, and evaluate that"
+        )
     manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
     protocol = config.model.landmark_protocol
     chosen = normaliser or protocol.usual_normaliser
