@@ -38,7 +38,7 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, e.g. train.epochs=3.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="Path or https URL of ResNet-18 weights to start from.")] = "",
+    weights: Annotated[str, typer.Option(help="Path or https URL of weights that the backbone starts from.")] = "",
     from_model: Annotated[
         str, typer.Option(help="Model to fine-tune: models:/NAME@ALIAS, a run, a folder of model files, or weights.")
     ] = "",

@@ -87,7 +87,8 @@ class SynchronisedBatchNorm2d(nn.SyncBatchNorm):
 def running_buffers(model: nn.Module) -> Iterator[Tensor]:
     """The running means and variances of all batch norms; average these over workers before they are used."""
     for module in model.modules():
-        batch_norm = isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))
-        if batch_norm and module.running_mean is not None and module.running_var is not None:
+        if not isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+            continue
+        if module.running_mean is not None and module.running_var is not None:
             yield module.running_mean
             yield module.running_var

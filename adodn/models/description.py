@@ -38,7 +38,8 @@ class Layer:
     """Multiply-accumulates of its own convolutions and products of matrices, for one face. Element-wise work (norms,
     activations, pools, the outer product) is none."""
     activation_bytes: int
-    """Memory of what it gives that no module inside gave before, for one face in fp32; 0 if it works in place."""
+    """Memory of what it gives that no module inside gave before, for one face in fp32; 0 if it works in place. What it
+    makes on the way and no module gives (the outer product) is not seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,7 +82,7 @@ class SepBN2d(nn.Module):
                 else _SqueezeAttention(num_features, head)
             ).to(self.weight)
         self.register_buffer("softmax_temperature", torch.ones_like(_statistics(self.norm)[0]))
-        self.register_load_state_dict_pre_hook(_accept_batch_norm)
+        self.register_load_state_dict_pre_hook(_accept_batch_norm)  # type: ignore[no-untyped-call]
 
     @property
     def temperature(self) -> float:
@@ -101,7 +101,7 @@ class SepBN2d(nn.Module):
             return input.new_ones(input.shape[0], self.num_groups, 1)
         with torch.autocast(input.device.type, enabled=False):
             logits = self.attention(input).view(-1, self.num_groups, self.num_branches)
-            weights = (logits / self.softmax_temperature).softmax(dim=2)
+            weights: Tensor = (logits / self.softmax_temperature).softmax(dim=2)
         if self.aggregation == "soft":
             return weights
         # The zero keeps the attention in the graph, so that data parallelism finds a gradient for all parameters.

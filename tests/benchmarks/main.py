@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import (
+    bench_backbones,
     bench_geometry,
     bench_loader,
     bench_occlusion,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
     "geometry_outer": bench_geometry.run,
+    "backbones": bench_backbones.run,
     "predict_latency": bench_predict.run_latency,
     "predict_throughput": bench_predict.run_throughput,
 }

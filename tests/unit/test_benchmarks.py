@@ -25,6 +25,7 @@ def test_every_promised_benchmark_exists() -> None:
         "train_step",
         "nuclear_norm",
         "geometry_outer",
+        "backbones",
         "predict_latency",
         "predict_throughput",
     }
