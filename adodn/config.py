@@ -297,6 +297,8 @@ class TrainConfig:
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate climbs: linearly from 0, or in `one_cycle` along its cosine, where 0 is 30 %
     of all steps."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """The same in epochs, where `warmup_steps` is 0: as CNT gives it, whose datasets differ in size."""
     schedule: Literal["plateau", "one_cycle", "cosine"] = "plateau"
     """`plateau` is ADODN's; `one_cycle` climbs and anneals over `epochs`; `cosine` falls over `epochs` from
     `learning_rate` to `final_learning_rate`, as CNT's."""

@@ -4,7 +4,7 @@
     datasets.open("mapped", None, source="synthetic", protocol="29")      # the same
 
 Most maps are guesses at where another protocol would have put its points, good to their `residual`; that is told among
-the dataset's problems. So it is for what needs a second protocol, such as trying cross-protocol training, and its scores
+the dataset's problems. It is for what needs a second protocol, such as trying cross-protocol training; scores on it
 are not those of a dataset that was annotated so.
 """
 
@@ -44,9 +44,7 @@ class MappedDataset:
             AnnotationError: If its annotation or image cannot be read.
         """
         face = self._inner.read(ref)
-        return replace(
-            face, landmarks=self._map.apply(face.landmarks), visible=self._map.visible(face.visible)
-        )
+        return replace(face, landmarks=self._map.apply(face.landmarks), visible=self._map.visible(face.visible))
 
     def __iter__(self) -> Iterator[FaceSample]:
         return map(self.read, self.index())

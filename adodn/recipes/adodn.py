@@ -1,7 +1,8 @@
 """The rows of the ADODN paper's tables that are its own (Sadiq et al., IEEE Access 2026).
 
 All scores are NME × 100 by the outer eye corners. All need 300W (3,148 training faces) and torchvision's ImageNet
-weights of ResNet-18 (`resnet18.pth`). The paper trained on RTX 3090 cards and gives no times; not run here: 300W is not to be had whole.
+weights of ResNet-18 (`resnet18.pth`). The paper trained on RTX 3090 cards and gives no times; not run here: 300W is not
+to be had whole.
 
 Its Table 4 has the figures of ODN's Table 4 for BRNet and for GM + LM, so these two may not have been trained anew. The
 sensitivity to p, τ_d and r has no figures in the paper: `--set model.drop_probability=0.3` and the like explore it.

@@ -1,8 +1,8 @@
 """The rows of the ODN paper's tables that are its own (Zhu et al., CVPR 2019).
 
 Scores are NME × 100: by the outer eye corners on 300W, by the width of the face box on AFLW. All need torchvision's
-ImageNet weights of ResNet-18 (`resnet18.pth`), and 300W (3,148 training faces) or AFLW (20,000). The paper names neither hardware nor
-times; not run here: neither dataset is to be had whole.
+ImageNet weights of ResNet-18 (`resnet18.pth`), and 300W (3,148 training faces) or AFLW (20,000). The paper names
+neither hardware nor times; not run here: neither dataset is to be had whole.
 
 It gives no optimiser, batch size or r either, and no ranges for its rotation, scale, translation and flip. They are
 ADODN's, by two of the same authors, so that the two methods differ in nothing but their modules; there is no jitter of

@@ -80,7 +80,7 @@ def _values(terms: LossTerms) -> list[Tensor]:
 def _exchange(model: nn.Module, last: bool) -> AbstractContextManager[None]:
     """Data-parallel workers exchange gradients with the last part alone."""
     if isinstance(model, DistributedDataParallel) and not last:
-        return model.no_sync()  # type: ignore[no-any-return]
+        return model.no_sync()
     return nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""What the first steps of a recipe come to, in one process and in double precision, on the eight faces beside this file.
+"""What the first steps of a recipe come to, in one process and double precision, on the eight faces beside this file.
 
     measured = first_steps(recipes.adodn_smoke())
 
@@ -35,9 +35,10 @@ def first_steps(config: ExperimentConfig) -> dict[str, list[float]]:
         network = models.build(config.model).train()
     batch, state = _batch(), build_state(config, network, network, STEPS_PER_EPOCH)
     rows = []
-    for step in range(STEPS):
-        state.epoch = step // STEPS_PER_EPOCH
-        rows.append(train_step(state, batch).tolist())
+    with _one_thread():
+        for step in range(STEPS):
+            state.epoch = step // STEPS_PER_EPOCH
+            rows.append(train_step(state, batch).tolist())
     return {name: list(values) for name, values in zip(TERMS, zip(*rows, strict=True), strict=True)}
 
 
@@ -58,6 +59,17 @@ def _double_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Eight small faces are too little work to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batch() -> Batch:
