@@ -17,7 +17,9 @@ from tests.shard_folder import FolderStore, face_members, manifest_of, tar_of, w
 Folder = tuple[Path, Manifest]
 
 
-def write_mapped(folder: Path, sizes: tuple[int, ...], protocol: str, first: int = 500) -> Manifest:
+def write_mapped(
+    folder: Path, sizes: tuple[int, ...], protocol: str, *, first: int = 500, split: str = "train"
+) -> Manifest:
     """The toy faces from number `first` on, with the landmarks of another protocol."""
     to = get_map("68", protocol)
     entries, start = [], first
@@ -26,9 +28,9 @@ def write_mapped(folder: Path, sizes: tuple[int, ...], protocol: str, first: int
             (name, _mapped(content, to) if name.endswith(".json") else content)
             for name, content in face_members(start, size)
         ]
-        entries.append(write_shard(folder, f"train-{number:06d}.tar", tar_of(members), size))
+        entries.append(write_shard(folder, f"{split}-{number:06d}.tar", tar_of(members), size))
         start += size
-    return replace(manifest_of(tuple(entries)), dataset="narrow", protocol=protocol)
+    return replace(manifest_of(tuple(entries), split), dataset="narrow", protocol=protocol)
 
 
 def _mapped(content: bytes, to: ProtocolMap) -> bytes:

@@ -47,97 +47,151 @@ _TRUNK_RATE = 1e-7
 
 
 def vanilla_bn() -> ExperimentConfig:
-    """Vanilla CNN (BN): 4.07 / 5.70 / 1.65."""
+    """Vanilla CNN (BN). Paper: Table XI: 4.07 / 5.70 / 1.65.
+
+    adodn train --recipe vanilla_bn --dataset s3://…/cofw/VERSION
+    """
     return _row("vanilla_bn", VANILLA)
 
 
 def vanilla_sepbn() -> ExperimentConfig:
-    """Vanilla CNN (SepBN): 4.03 / 5.48 / 1.55."""
+    """Vanilla CNN (SepBN). Paper: Table XI: 4.03 / 5.48 / 1.55.
+
+    adodn train --recipe vanilla_sepbn --dataset s3://…/cofw/VERSION
+    """
     return _row("vanilla_sepbn", _sepbn(VANILLA))
 
 
 def cnt_vanilla_stage1() -> ExperimentConfig:
-    """Stage 1 of Vanilla CNN (CNT)."""
+    """Stage 1 of Vanilla CNN (CNT); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+
+    adodn train --recipe cnt_vanilla_stage1 --dataset s3://…/cofw/VERSION …
+    """
     return _stage1("cnt_vanilla_stage1", VANILLA)
 
 
 def cnt_vanilla() -> ExperimentConfig:
-    """Vanilla CNN (CNT): 3.84 / 5.33 / 1.61. From a run of `cnt_vanilla_stage1`."""
+    """Vanilla CNN (CNT). Paper: Table XI: 3.84 / 5.33 / 1.61.
+
+    adodn train --recipe cnt_vanilla --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
+    """
     return _stage2("cnt_vanilla", VANILLA)
 
 
 def cnt_sepbn_vanilla_stage1() -> ExperimentConfig:
-    """Stage 1 of Vanilla CNN (CNT+SepBN)."""
+    """Stage 1 of Vanilla CNN (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+
+    adodn train --recipe cnt_sepbn_vanilla_stage1 --dataset s3://…/cofw/VERSION …
+    """
     return _stage1("cnt_sepbn_vanilla_stage1", _sepbn(VANILLA))
 
 
 def cnt_sepbn_vanilla() -> ExperimentConfig:
-    """Vanilla CNN (CNT+SepBN): 3.63 / 5.26 / 1.57. From a run of `cnt_sepbn_vanilla_stage1`."""
+    """Vanilla CNN (CNT+SepBN). Paper: Table XI: 3.63 / 5.26 / 1.57.
+
+    adodn train --recipe cnt_sepbn_vanilla --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
+    """
     return _stage2("cnt_sepbn_vanilla", _sepbn(VANILLA))
 
 
 def mobilenet_bn() -> ExperimentConfig:
-    """MobileNetV2 (BN): 5.07 / 6.18 / 1.66."""
+    """MobileNetV2 (BN). Paper: Table XI: 5.07 / 6.18 / 1.66.
+
+    adodn train --recipe mobilenet_bn --dataset s3://…/cofw/VERSION --weights mobilenet_v2.pth
+    """
     return _row("mobilenet_bn", MOBILENET)
 
 
 def mobilenet_sepbn() -> ExperimentConfig:
-    """MobileNetV2 (SepBN): 3.96 / 5.31 / 1.57."""
+    """MobileNetV2 (SepBN). Paper: Table XI: 3.96 / 5.31 / 1.57.
+
+    adodn train --recipe mobilenet_sepbn --dataset s3://…/cofw/VERSION --weights mobilenet_v2.pth
+    """
     return _row("mobilenet_sepbn", _sepbn(MOBILENET))
 
 
 def cnt_mobilenet_stage1() -> ExperimentConfig:
-    """Stage 1 of MobileNetV2 (CNT)."""
+    """Stage 1 of MobileNetV2 (CNT); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+
+    adodn train --recipe cnt_mobilenet_stage1 --dataset s3://…/cofw/VERSION … --weights mobilenet_v2.pth
+    """
     return _stage1("cnt_mobilenet_stage1", MOBILENET)
 
 
 def cnt_mobilenet() -> ExperimentConfig:
-    """MobileNetV2 (CNT): 3.57 / 5.18 / 1.64. From a run of `cnt_mobilenet_stage1`."""
+    """MobileNetV2 (CNT). Paper: Table XI: 3.57 / 5.18 / 1.64.
+
+    adodn train --recipe cnt_mobilenet --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
+    """
     return _stage2("cnt_mobilenet", MOBILENET)
 
 
 def cnt_sepbn_mobilenet_stage1() -> ExperimentConfig:
-    """Stage 1 of MobileNetV2 (CNT+SepBN)."""
+    """Stage 1 of MobileNetV2 (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+
+    adodn train --recipe cnt_sepbn_mobilenet_stage1 --dataset s3://…/cofw/VERSION … --weights mobilenet_v2.pth
+    """
     return _stage1("cnt_sepbn_mobilenet_stage1", _sepbn(MOBILENET))
 
 
 def cnt_sepbn_mobilenet() -> ExperimentConfig:
-    """MobileNetV2 (CNT+SepBN): 3.56 / 5.13 / 1.60. From a run of `cnt_sepbn_mobilenet_stage1`."""
+    """MobileNetV2 (CNT+SepBN). Paper: Table XI: 3.56 / 5.13 / 1.60.
+
+    adodn train --recipe cnt_sepbn_mobilenet --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
+    """
     return _stage2("cnt_sepbn_mobilenet", _sepbn(MOBILENET))
 
 
 def resnext_bn() -> ExperimentConfig:
-    """ResNeXt-50 (BN): 3.95 / 4.90 / 1.50."""
+    """ResNeXt-50 (BN). Paper: Table XI: 3.95 / 4.90 / 1.50.
+
+    adodn train --recipe resnext_bn --dataset s3://…/cofw/VERSION --weights resnext50_32x4d.pth
+    """
     return _row("resnext_bn", RESNEXT)
 
 
 def resnext_sepbn() -> ExperimentConfig:
-    """ResNeXt-50 (SepBN): 3.51 / 4.85 / 1.46."""
+    """ResNeXt-50 (SepBN). Paper: Table XI: 3.51 / 4.85 / 1.46.
+
+    adodn train --recipe resnext_sepbn --dataset s3://…/cofw/VERSION --weights resnext50_32x4d.pth
+    """
     return _row("resnext_sepbn", _sepbn(RESNEXT))
 
 
 def cnt_resnext_stage1() -> ExperimentConfig:
-    """Stage 1 of ResNeXt-50 (CNT)."""
+    """Stage 1 of ResNeXt-50 (CNT); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+
+    adodn train --recipe cnt_resnext_stage1 --dataset s3://…/cofw/VERSION … --weights resnext50_32x4d.pth
+    """
     return _stage1("cnt_resnext_stage1", RESNEXT)
 
 
 def cnt_resnext() -> ExperimentConfig:
-    """ResNeXt-50 (CNT): 3.49 / 4.88 / 1.48. From a run of `cnt_resnext_stage1`."""
+    """ResNeXt-50 (CNT). Paper: Table XI: 3.49 / 4.88 / 1.48.
+
+    adodn train --recipe cnt_resnext --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
+    """
     return _stage2("cnt_resnext", RESNEXT)
 
 
 def cnt_sepbn_resnext_stage1() -> ExperimentConfig:
-    """Stage 1 of ResNeXt-50 (CNT+SepBN)."""
+    """Stage 1 of ResNeXt-50 (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+
+    adodn train --recipe cnt_sepbn_resnext_stage1 --dataset s3://…/cofw/VERSION … --weights resnext50_32x4d.pth
+    """
     return _stage1("cnt_sepbn_resnext_stage1", _sepbn(RESNEXT))
 
 
 def cnt_sepbn_resnext() -> ExperimentConfig:
-    """ResNeXt-50 (CNT+SepBN): 3.47 / 4.87 / 1.48. From a run of `cnt_sepbn_resnext_stage1`."""
+    """ResNeXt-50 (CNT+SepBN). Paper: Table XI: 3.47 / 4.87 / 1.48.
+
+    adodn train --recipe cnt_sepbn_resnext --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
+    """
     return _stage2("cnt_sepbn_resnext", _sepbn(RESNEXT))
 
 
 def cnt_smoke_stage1() -> ExperimentConfig:
-    """The smallest first stage: seconds on rendered faces in two protocols. For tests; its score means nothing.
+    """The smallest first stage, on rendered faces in two protocols. Took seconds; its score means nothing.
 
     adodn train --recipe cnt_smoke_stage1 --dataset s3://…/synthetic/VERSION --dataset s3://…/synthetic-as-29/VERSION
     """
@@ -145,7 +199,7 @@ def cnt_smoke_stage1() -> ExperimentConfig:
 
 
 def cnt_smoke() -> ExperimentConfig:
-    """The smallest second stage: seconds. For tests; its score means nothing.
+    """The smallest second stage. Took seconds; its score means nothing.
 
     adodn train --recipe cnt_smoke --dataset s3://…/synthetic-as-29/VERSION --from-model RUN_OF_STAGE_1
     """

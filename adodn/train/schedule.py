@@ -48,8 +48,8 @@ class Schedule:
         )
         if train.warmup_steps >= total_steps:
             raise ConfigError(
-                f"config field train.warmup_steps, or warmup_epochs, must be below the {total_steps} steps of all "
-                f"epochs, got {train.warmup_steps!r} steps"
+                f"config field train.warmup_steps must be below the {total_steps} steps of all epochs, "
+                f"got {train.warmup_steps!r}; train.warmup_epochs sets it where it is 0"
             )
         self._optimiser, self._train, self._total_steps = optimiser, train, total_steps
         self._state = ScheduleState(best=math.inf, bad_epochs=0, drops=0)
