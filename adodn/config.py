@@ -7,6 +7,7 @@ ExperimentConfig.from_json(config.to_json()) == config
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
@@ -111,6 +112,10 @@ class ModelConfig:
     sepbn: SepBNConfig = field(default_factory=SepBNConfig)
     initial_weights: str | None = None
     """sha256 of a `state_dict` the trunk starts from; None: random."""
+    head: Literal["modules", "cnt_branch"] = "modules"
+    """What follows the trunk: the modules above, or a branch of cross-protocol training (CNT), which has none."""
+    branch_kernel: Literal[1, 3] = 3
+    """Side of a CNT branch's convolution. The paper does not give it; all in its Table I are 3 × 3."""
 
     def __post_init__(self) -> None:
         if self.occlusion != "none" and self.backbone in ("mobilenet_v2", "vanilla_cnn"):
@@ -125,6 +130,12 @@ class ModelConfig:
             )
         if self.backbone == "vanilla_cnn":
             self._check_vanilla_cnn()
+        modules = (self.geometry, self.occlusion, self.low_rank)
+        if self.head == "cnt_branch" and modules != ("none", "none", False):
+            raise ConfigError(
+                "model.head 'cnt_branch' goes with model.geometry 'none', model.occlusion 'none' and model.low_rank "
+                f"false, got {', '.join(map(repr, modules))}; a branch has a regressor of its own"
+            )
 
     def _check_vanilla_cnn(self) -> None:
         if self.input_px % 64:
@@ -182,6 +193,10 @@ class AugmentConfig:
     """Scale is drawn from 1 - scale … 1 + scale."""
     translation: Fraction = 0.1
     """Shift in each axis, as a fraction of the crop's side."""
+    shear: Fraction = 0.0
+    """Sideways shift from top to bottom, as a fraction of the height, drawn from -shear … shear. ADODN has none."""
+    box_jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """How far each edge of the face box is moved, as a fraction of the box's width or height. ADODN has none."""
     flip_probability: Fraction = 0.5
     brightness: Fraction = 0.3
     """The paper jitters light and colour without saying how much; so for the next two."""
@@ -214,6 +229,36 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One of the datasets that cross-protocol training (CNT) mixes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    """Of the dataset, as its manifest has it."""
+    dataset: str
+    """Digest of its manifest."""
+    protocol: str
+    """Its landmark protocol, and so the branch its faces take."""
+    protocol_definition: str = ""
+    """As `ModelConfig.protocol_definition`."""
+
+    @property
+    def branch(self) -> tuple[str, str]:
+        """What its branch is known by: datasets in which this is the same share one."""
+        return self.protocol, self.protocol_definition
+
+    @property
+    def landmark_protocol(self) -> LandmarkProtocol:
+        """The protocol of its landmarks.
+
+        Raises:
+            ConfigError: If it is unknown.
+        """
+        return protocols.get(self.protocol, self.protocol_definition)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     """Which faces are seen, and how they are cropped."""
 
@@ -221,6 +266,8 @@ class DataConfig:
 
     dataset: str = ""
     """Digest of the dataset's manifest; filled in when the experiment meets its data."""
+    sources: tuple[Source, ...] = ()
+    """Datasets of the first stage of cross-protocol training, in place of `dataset`; filled in likewise."""
     crop_scale: Positive = 1.3
     """Side of the crop, as a multiple of the larger side of the face box."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -250,6 +297,8 @@ class TrainConfig:
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate climbs: linearly from 0, or in `one_cycle` along its cosine, where 0 is 30 %
     of all steps."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """The same in epochs, where `warmup_steps` is 0: as CNT gives it, whose datasets differ in size."""
     schedule: Literal["plateau", "one_cycle", "cosine"] = "plateau"
     """`plateau` is ADODN's; `one_cycle` climbs and anneals over `epochs`; `cosine` falls over `epochs` from
     `learning_rate` to `final_learning_rate`, as CNT's."""
@@ -303,6 +352,10 @@ class ExperimentConfig:
                 f"model.batch_norm_faces must divide train.global_batch, got {faces} and {batch}; "
                 f"choose a divisor of {batch}"
             )
+        if self.data.sources and self.model.head != "cnt_branch":
+            raise ConfigError(
+                f"data.sources go with model.head 'cnt_branch', got {self.model.head!r}; train on one dataset instead"
+            )
         if self.model.initial_weights and self.train.initial_model:
             raise ConfigError(
                 f"training starts from weights of the trunk (model.initial_weights {self.model.initial_weights!r}) or "
@@ -344,6 +397,38 @@ class ExperimentConfig:
         definition = protocols.own_definition(protocol)
         model = replace(self.model, protocol=protocol.name, protocol_definition=definition)
         return replace(self, model=model, data=replace(self.data, dataset=digest))
+
+    def on_sources(self, sources: Iterable[Source]) -> "ExperimentConfig":
+        """This experiment on several datasets at once; the order in which they are named does not matter.
+
+        Raises:
+            ConfigError: If there are none, two have name and protocol in common, or the model has no branches.
+        """
+        ordered = tuple(sorted(sources, key=lambda source: (source.branch, source.name, source.dataset)))
+        named = [(source.name, source.protocol) for source in ordered]
+        if not named or len(set(named)) < len(named):
+            raise ConfigError(
+                f"cross-protocol training takes datasets that differ in name or protocol, got {named!r}; "
+                "name each once, in one version"
+            )
+        return replace(self, data=replace(self.data, dataset="", sources=ordered))
+
+    @property
+    def branches(self) -> tuple[LandmarkProtocol, ...]:
+        """The protocols of the sources, each once: the branches of the first stage, in their order."""
+        found = {source.branch: source.landmark_protocol for source in self.data.sources}
+        return tuple(found[branch] for branch in sorted(found))
+
+    def branch_number(self, protocol: LandmarkProtocol) -> int:
+        """The place of a protocol among `branches`.
+
+        Raises:
+            ConfigError: If no source has it.
+        """
+        if protocol not in self.branches:
+            having = ", ".join(branch.name for branch in self.branches) or "none"
+            raise ConfigError(f"experiment {self.name!r} has no branch for protocol {protocol.name!r}; it has {having}")
+        return self.branches.index(protocol)
 
     def fingerprint(self) -> str:
         """12 hex digits over all that decides the result."""

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adodn.config import LossConfig
+from adodn.models.cnt import Network
 from adodn.models.nuclear_norm import effective_rank, nuclear_norm, nuclear_norm_and_spectrum
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet, Prediction
+from adodn.models.occlusion_adaptive import Prediction
 
 __all__ = [
     "LossTerms",
@@ -102,7 +103,7 @@ class LossTerms:
         )
 
 
-def loss_terms(prediction: Prediction, target: Tensor, model: OcclusionAdaptiveNet, weights: LossConfig) -> LossTerms:
+def loss_terms(prediction: Prediction, target: Tensor, model: Network, weights: LossConfig) -> LossTerms:
     """The terms for one batch; `target` is `[B, L, 2]`. Terms of modules that the model lacks are 0."""
     zero = prediction.landmarks.new_zeros(())
     maps, matrix = prediction.maps, model.low_rank_matrix

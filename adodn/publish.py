@@ -24,7 +24,7 @@ from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError
 from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
 from adodn.model_files import read_model
-from adodn.models import OcclusionAdaptiveNet, Prediction
+from adodn.models import Network, Prediction
 from adodn.plots import ced_figure, error_sheet
 from adodn.settings import Settings
 from adodn.train import checkpoint
@@ -53,7 +53,7 @@ class Outcome:
 class Measured:
     """A model and what it did on one dataset's test split."""
 
-    network: OcclusionAdaptiveNet
+    network: Network
     config: ExperimentConfig
     report: EvaluationReport
     ced: bytes
@@ -143,7 +143,7 @@ def write_evaluation(run_name: str, measured: Measured, answer: dict[str, object
     store.put(evaluation_uri(run_name, REPORT, places), json.dumps(answer, sort_keys=True).encode())
 
 
-def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, ExperimentConfig]:
     """The network of a checkpoint on S3, in evaluation mode, and its experiment.
 
     Raises:
@@ -155,7 +155,7 @@ def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[OcclusionAda
     return build_network(config, saved["network"]), config
 
 
-def load(model: str, places: Settings) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+def load(model: str, places: Settings) -> tuple[Network, ExperimentConfig]:
     """A model by whatever name a user has for it: a run's (its best checkpoint), `models:/…`, or a folder's.
 
     Raises:
@@ -171,7 +171,7 @@ def is_on_record(model: str) -> bool:
     return model.startswith("models:/") or Path(model).is_dir()
 
 
-def load_model(uri: str) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
+def load_model(uri: str) -> tuple[Network, ExperimentConfig]:
     """A registered model (`models:/…`) or a folder of model files, verified, in evaluation mode.
 
     Raises:
@@ -187,13 +187,13 @@ def load_model(uri: str) -> tuple[OcclusionAdaptiveNet, ExperimentConfig]:
     return build_network(config, state), config
 
 
-def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> OcclusionAdaptiveNet:
+def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> Network:
     """A network with these weights, in evaluation mode.
 
     Raises:
         CheckpointError: If the weights are of another network.
     """
-    network = models.build(config.model)
+    network = models.build_for(config)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -202,7 +202,7 @@ def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> O
 
 
 def measure(
-    network: OcclusionAdaptiveNet,
+    network: Network,
     config: ExperimentConfig,
     dataset_uri: str,
     places: Settings,
@@ -219,8 +219,15 @@ def measure(
         normaliser: What errors are divided by; None for the usual one of the protocol.
 
     Raises:
-        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser.
+        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser; or if
+            the model is of several protocols.
     """
+    if config.data.sources:
+        raise ConfigError(
+            f"model {config.name!r} is the first stage of cross-protocol training, with branches for "
+            f"{', '.join(branch.name for branch in config.branches)} landmarks; fine-tune it on one dataset with "
+            "`adodn train --from-model`, and evaluate that"
+        )
     manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
     protocol = config.model.landmark_protocol
     chosen = normaliser or protocol.usual_normaliser

@@ -109,3 +109,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MixedBatch(Batch):
+    """Faces of several datasets and protocols. All landmarks end in zeros up to L, the most of any protocol.
+
+    `visible` is False there. `indices` are places in the datasets' manifest orders, one dataset after another.
+    """
+
+    branches: torch.Tensor
+    """`[B]`, int64: which protocol each face has, by its place among those that the experiment trains."""

@@ -1,7 +1,7 @@
 """What happened in a run, told to MLflow: parameters once, metrics once an epoch, reports and files. Never once a step.
 
     tracker = Tracker(settings.get().mlflow_tracking_uri)
-    tracker.start(config.run_name, fingerprint=config.fingerprint(), params=params_of(config), dataset=dataset)
+    tracker.start(config.run_name, fingerprint=config.fingerprint(), params=params_of(config), datasets=[dataset])
     tracker.log_epoch(0, {"train/loss": 0.31})
     tracker.finish()
 
@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -104,7 +104,7 @@ class Tracker:
         fingerprint: str,
         params: Mapping[str, object],
         tags: Mapping[str, str] | None = None,
-        dataset: DatasetRef | None = None,
+        datasets: Sequence[DatasetRef] = (),
     ) -> str:
         """Begin a run, or go on with the one that an interrupted training left.
 
@@ -113,7 +113,7 @@ class Tracker:
             fingerprint: A run of this fingerprint and name is continued.
             params: What is computed, flat. Where it runs belongs into `tags`, which may change on a restart.
             tags: Anything else worth finding runs by.
-            dataset: What it is trained on.
+            datasets: What it is trained on.
 
         Returns:
             The run's id.
@@ -128,9 +128,13 @@ class Tracker:
                 run = self._client.create_run(experiment, run_name=run_name, tags={"fingerprint": fingerprint})
             self._run = run
             self._client.update_run(self.run_id, status="RUNNING")
-            self._describe(run, params, {**(tags or {}), **_dataset_tags(dataset)})
-            if dataset is not None:
-                self._client.log_inputs(self.run_id, datasets=[_dataset_input(dataset)])
+            self._describe(
+                run,
+                params,
+                {**(tags or {}), **{f"dataset_digest.{dataset.name}": dataset.digest for dataset in datasets}},
+            )
+            if datasets:
+                self._client.log_inputs(self.run_id, datasets=[_dataset_input(dataset) for dataset in datasets])
         return self.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -316,10 +320,6 @@ def _is_outage(cause: BaseException) -> bool:
     if isinstance(cause, RestException):
         return bool(cause.get_http_status_code() >= 500)
     return isinstance(cause, OSError) or (isinstance(cause, MlflowException) and isinstance(cause.__context__, OSError))
-
-
-def _dataset_tags(dataset: DatasetRef | None) -> dict[str, str]:
-    return {} if dataset is None else {f"dataset_digest.{dataset.name}": dataset.digest}
 
 
 def _dataset_input(dataset: DatasetRef) -> DatasetInput:

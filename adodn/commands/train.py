@@ -17,6 +17,7 @@ from adodn.errors import ConfigError
 from adodn.models.weights import parse_weights, read_source
 from adodn.occlusion.patterns import MAX_BYTES, Patterns
 from adodn.train import initial
+from adodn.train.loaders import on_data
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(sorted(recipes.RECIPES))}.")],
-    dataset: Annotated[str, typer.Option(help="s3:// address of a sharded dataset's manifest or folder.")],
+    dataset: Annotated[
+        list[str],
+        typer.Option(help="s3:// address of a sharded dataset's manifest or folder; of several, CNT's first stage."),
+    ],
     run_name: Annotated[str, typer.Option(help="Resumes the run of that name; default: recipe and fingerprint.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1.0,
@@ -46,7 +50,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Train a recipe on a sharded dataset.
+    """Train a recipe on a sharded dataset, or the first stage of cross-protocol training on several.
 
     The run is known by its name: start it again after an interruption and it goes on at its last checkpoint.
     """
@@ -57,8 +61,7 @@ def train(
         config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
     if patterns:
         config = config.with_fields({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)})
-    manifest = read_manifest(store, dataset)
-    config = config.on_dataset(manifest.digest, manifest.landmark_protocol)
+    config = on_data(config, [read_manifest(store, uri) for uri in dataset])
     if from_model:
         config = config.with_fields({"train.initial_model": _upload_model(from_model, config, store, places)})
     name = run_name or config.run_name
@@ -84,7 +87,7 @@ def train(
 
 
 def _train(
-    config: ExperimentConfig, dataset: str, run_name: str, places: settings.Settings, **resources: Any
+    config: ExperimentConfig, datasets: list[str], run_name: str, places: settings.Settings, **resources: Any
 ) -> publish.Outcome:
     _prepare_ray(places)
     # Ray and MLflow take seconds to import: only those who train wait.
@@ -92,7 +95,7 @@ def _train(
 
     distributed.connect(places.ray_address or None)
     return distributed.train(
-        config, dataset, run_name=run_name, resources=distributed.Resources(**resources), places=places
+        config, datasets, run_name=run_name, resources=distributed.Resources(**resources), places=places
     )
 
 
@@ -131,7 +134,7 @@ def _upload_weights(source: str, store: S3Store) -> str:
 
 def _upload_model(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> str:
     """Put a model's weights on storage, once they are known to fit; says which of them do not."""
-    content = initial.read_whole_model(source, places)
+    content = initial.read_whole_model(source, config.model.landmark_protocol, places)
     network = models.build(config.model)
     random = initial.load_whole_model(network, parse_weights(content, source), source)
     if random:

@@ -83,6 +83,11 @@ class FaceReader:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    @property
+    def num_landmarks(self) -> int:
+        """L."""
+        return self._protocol.num_landmarks
+
     def annotations(self, indices: NDArray[np.int64]) -> Annotations:
         """What is known of the faces at `indices` `[N]`.
 

@@ -8,13 +8,10 @@ Decodes, crops and augments; knows nothing of models or of how ranks talk.
         ...
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,19 +19,18 @@ from numpy.typing import NDArray
 from adodn.config import AugmentConfig, DataConfig
 from adodn.data import transforms
 from adodn.data.cache import ShardCache, ShardSource
+from adodn.data.epochs import EpochLoader
 from adodn.data.faces import FaceReader, decode
 from adodn.data.manifest import Manifest
 from adodn.data.partition import BatchPlan, EpochOrder, GlobalBatches, num_steps, require_share
-from adodn.errors import CheckpointError, ConfigError
+from adodn.errors import ConfigError
 from adodn.occlusion.occluder import Occluder, draw_occlusion
 from adodn.occlusion.patterns import Patterns
 from adodn.protocols import LandmarkProtocol
 from adodn.samples import Batch
 
-_DOWNLOADS_AT_ONCE = 4
 
-
-class ShardLoader:
+class ShardLoader(EpochLoader[Batch]):
     """Batches of one split, on one rank.
 
     Training shuffles by (seed, epoch), augments by (seed, epoch, face), and leaves out what does not fill a last batch.
@@ -84,96 +80,57 @@ class ShardLoader:
         patterns: Patterns | None = None,
     ) -> None:
         require_share(global_batch, rank, world_size)
-        self._dataset = manifest.digest
-        if data.dataset not in ("", self._dataset):
-            raise ConfigError(f"config is for dataset {data.dataset!r}, got {self._dataset!r}; open the one it names")
-        self._faces = FaceReader(
-            manifest, base_uri=base_uri, source=source, cache=cache, split=split, protocol=protocol
+        super().__init__(
+            dataset=manifest.digest, seed=seed, global_batch=global_batch, num_threads=num_threads, prefetch=prefetch
         )
-        self._data, self._input_px, self._flip = data, input_px, np.array(protocol.flip)
+        if data.dataset not in ("", self.dataset):
+            raise ConfigError(f"config is for dataset {data.dataset!r}, got {self.dataset!r}; open the one it names")
+        self.faces = FaceReader(manifest, base_uri=base_uri, source=source, cache=cache, split=split, protocol=protocol)
+        self._data, self.input_px, self._flip = data, input_px, np.array(protocol.flip)
         self._occluder = Occluder(protocol, data.augment if train else AugmentConfig(), patterns)
-        self._global_batch, self._rank, self._world_size = global_batch, rank, world_size
-        self._seed, self._train = seed, train
-        self._num_threads, self._ahead = num_threads, prefetch + num_threads - 1
-        self._epoch = self._step = 0
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that the next loop yields, from 0."""
-        return self._epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; the current one goes on where it is, so that a resumed run may call this too."""
-        if epoch != self._epoch:
-            self._epoch, self._step = epoch, 0
-
-    def state_dict(self) -> dict[str, int | str]:
-        """How far the consumer has come, in batches handed out. The same on every rank, for any number of ranks."""
-        return {
-            "epoch": self._epoch,
-            "step": self._step,
-            "seed": self._seed,
-            "dataset": self._dataset,
-            "global_batch": self._global_batch,
-        }
-
-    def load_state_dict(self, state: dict[str, int | str]) -> None:
-        """Go on where a state was taken, on any number of ranks.
-
-        Raises:
-            CheckpointError: If it was taken with another dataset, seed or global batch, or its place does not exist.
-        """
-        own = self.state_dict()
-        for name in ("dataset", "seed", "global_batch"):
-            if state.get(name) != own[name]:
-                raise CheckpointError(f"loader state has {name} {state.get(name)!r}, this loader {own[name]!r}")
-        epoch, step = state.get("epoch"), state.get("step")
-        if not (isinstance(epoch, int) and isinstance(step, int) and epoch >= 0 and 0 <= step <= len(self)):
-            raise CheckpointError(
-                f"loader state must have epoch >= 0 and step in 0 … {len(self)}, got epoch {epoch!r}, step {step!r}"
-            )
-        self._epoch, self._step = epoch, step
+        self._rank, self._world_size, self._train = rank, world_size, train
 
     def __len__(self) -> int:
         """Batches in an epoch, the same on every rank."""
-        return num_steps(len(self._faces), self._global_batch, train=self._train)
+        return num_steps(len(self.faces), self._global_batch, train=self._train)
 
-    def __iter__(self) -> Iterator[Batch]:
-        # The batches are spread over our threads already; OpenCV's own would fight them for the same cores.
-        cv2.setNumThreads(0)
-        epoch, start = self._epoch, self._step
-        order = EpochOrder(self._faces.shard_faces, seed=self._seed, epoch=epoch, train=self._train)
-        with (
-            _workers(_DOWNLOADS_AT_ONCE, "adodn-fetch") as fetchers,
-            _workers(self._num_threads, "adodn-prepare") as preparers,
-        ):
-            jobs = self._jobs(order, epoch, start, fetchers)
-            for step, batch in enumerate(_in_order(jobs, preparers, self._ahead), start + 1):
-                self._step = step
-                yield batch
-        self._epoch, self._step = epoch + 1, 0
-
-    def _jobs(
-        self, order: EpochOrder, epoch: int, start: int, fetchers: ThreadPoolExecutor
-    ) -> Iterator[Callable[[], Batch]]:
-        """Jobs that make the batches from `start` on; the shards of the next window are under way before their turn."""
+    def _jobs(self, epoch: int, start: int, fetchers: ThreadPoolExecutor) -> Iterator[Callable[[], Batch]]:
+        order = self.order(epoch)
         batches = GlobalBatches(order, global_batch=self._global_batch, train=self._train)
         next_window = order.window_of(start * self._global_batch)
         for step in range(start, len(batches)):
             last = min((step + 1) * self._global_batch, len(order)) - 1
-            while next_window < min(order.window_of(last) + 2, order.num_windows):
-                for shard in order.shards(next_window):
-                    fetchers.submit(self._faces.open, shard)
-                next_window += 1
+            next_window = self.fetch(order, next_window, last, fetchers)
             share = batches[step].share(self._rank, self._world_size)
             # Here, in the consumer's thread: the allocator gives other threads' large blocks back to the system, and a
             # batch in fresh memory costs a page fault for every 4 kB.
-            images = np.empty((len(share.indices), self._input_px, self._input_px, 3), np.uint8)
-            yield partial(self._batch, share, epoch, images)
+            images = np.empty((len(share.indices), self.input_px, self.input_px, 3), np.uint8)
+            yield partial(self.prepare, share, epoch, images)
 
-    def _batch(self, plan: BatchPlan, epoch: int, images: transforms.Image) -> Batch:
-        """The batch of a plan; its crops are drawn on `images` `[B, S, S, 3]`."""
-        indices, faces = plan.indices, self._faces.annotations(plan.indices)
+    def order(self, epoch: int) -> EpochOrder:
+        """In which an epoch visits the faces."""
+        return EpochOrder(self.faces.shard_faces, seed=self._seed, epoch=epoch, train=self._train)
+
+    def fetch(self, order: EpochOrder, window: int, place: int, fetchers: ThreadPoolExecutor) -> int:
+        """Send for the shards of all windows from `window` to the one after that of `place`.
+
+        Returns:
+            The first window that was not sent for.
+        """
+        end = max(window, min(order.window_of(place) + 2, order.num_windows))
+        for number in range(window, end):
+            for shard in order.shards(number):
+                fetchers.submit(self.faces.open, shard)
+        return end
+
+    def prepare(self, plan: BatchPlan, epoch: int, images: transforms.Image) -> Batch:
+        """The batch of a plan, as the epoch has it; its crops are drawn on `images` `[B, S, S, 3]`.
+
+        Raises:
+            ShardError: If a shard or a record is damaged.
+            StorageError: If a shard is not here and the store does not answer.
+        """
+        indices, faces = plan.indices, self.faces.annotations(plan.indices)
         draws = transforms.sample_draws(self._seed, epoch, indices)
         chosen = transforms.draw_augmentation(self._data.augment, draws) if self._train else transforms.Augmentation()
         affines = transforms.crop_affine(faces.boxes, crop_scale=self._data.crop_scale, augmentation=chosen)
@@ -210,7 +167,7 @@ class ShardLoader:
     ) -> None:
         """Fill `images` with the crops in their new colours, each finished while the processor still has it at hand."""
         colours = np.stack([chosen.brightness, chosen.contrast, chosen.saturation], -1).tolist()
-        for place, (data, where) in enumerate(self._faces.encoded(indices)):
+        for place, (data, where) in enumerate(self.faces.encoded(indices)):
             transforms.warp(decode(data, where), affines[place], images[place])
             if self._train:
                 brightness, contrast, saturation = colours[place]
@@ -226,22 +183,3 @@ class ShardLoader:
             occlusion = draw_occlusion(self._data.augment, numbers)
             if occlusion is not None:
                 visible[place] &= ~self._occluder.cover(images[place], landmarks[place], occlusion)
-
-
-@contextmanager
-def _workers(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    executor = ThreadPoolExecutor(count, name)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _in_order(jobs: Iterable[Callable[[], Batch]], workers: ThreadPoolExecutor, ahead: int) -> Iterator[Batch]:
-    pending: deque[Future[Batch]] = deque()
-    for job in jobs:
-        pending.append(workers.submit(job))
-        if len(pending) > ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

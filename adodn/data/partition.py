@@ -10,6 +10,7 @@ mine = batches[7].share(rank=1, world_size=4)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,6 +157,15 @@ def num_steps(num_samples: int, global_batch: int, *, train: bool) -> int:
     return max(1, num_samples // global_batch) if train else -(-num_samples // global_batch)
 
 
+class Order(Protocol):
+    """The order in which an epoch visits faces."""
+
+    def __len__(self) -> int: ...
+    def indices(self, places: Integers) -> Integers:
+        """`[B]`, the faces that the epoch visits at `places` `[B]`."""
+        ...
+
+
 class GlobalBatches:
     """The global batches of one epoch, by step.
 
@@ -168,7 +178,7 @@ class GlobalBatches:
         train: Whether to leave out what does not fill a batch.
     """
 
-    def __init__(self, order: EpochOrder, *, global_batch: int, train: bool) -> None:
+    def __init__(self, order: Order, *, global_batch: int, train: bool) -> None:
         self._order, self._global_batch = order, global_batch
         self._steps = num_steps(len(order), global_batch, train=train)
 

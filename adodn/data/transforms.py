@@ -24,8 +24,10 @@ Image: TypeAlias = NDArray[np.uint8]
 Reals: TypeAlias = NDArray[np.float64]
 Words: TypeAlias = NDArray[np.uint64]
 
-NUM_DRAWS = 48
-"""Random numbers that one face takes: the first eight here, the others for what covers it (`adodn.occlusion`)."""
+NUM_DRAWS = 53
+"""Random numbers that one face takes: eight here, forty for what covers it (`adodn.occlusion`), five here again."""
+_LATER = 48
+"""Where the numbers of shear and box corners begin: settings that come later take later numbers."""
 # ITU-R BT.601, as JPEG has it.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _DIAGONAL = np.diag_indices(3)
@@ -38,7 +40,8 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 class Augmentation:
     """What is done to the faces of a batch, B of them. The defaults do nothing, to any number of faces.
 
-    Rotation, scale and shift act on the crop in this order, about its centre; the flip comes last.
+    The box's corners move first. Then shear, rotation, scale and shift act on the crop in this order, about its centre;
+    the flip comes last.
     """
 
     rotation: Reals | float = 0.0
@@ -47,6 +50,10 @@ class Augmentation:
     shift_x: Reals | float = 0.0
     """`[B]`, as a fraction of the crop's side; so is `shift_y`."""
     shift_y: Reals | float = 0.0
+    shear: Reals | float = 0.0
+    """`[B]`: a point y below the centre goes to the right by shear · y."""
+    corners: Reals | float = 0.0
+    """`[B, 4]`: how far x0 y0 x1 y1 of the box move, as fractions of its width and height."""
     flip: NDArray[np.bool_] | bool = False
     brightness: Reals | float = 1.0
     contrast: Reals | float = 1.0
@@ -88,6 +95,8 @@ def draw_augmentation(config: AugmentConfig, draws: Reals) -> Augmentation:
         scale=1 + config.scale * scale,
         shift_x=config.translation * shift_x,
         shift_y=config.translation * shift_y,
+        shear=config.shear * (2 * draws[:, _LATER] - 1),
+        corners=config.box_jitter * (2 * draws[:, _LATER + 1 : _LATER + 5] - 1),
         flip=draws[:, 7] < config.flip_probability,
         brightness=1 + config.brightness * brightness,
         contrast=1 + config.contrast * contrast,
@@ -98,20 +107,23 @@ def draw_augmentation(config: AugmentConfig, draws: Reals) -> Augmentation:
 def crop_affine(boxes: Reals, *, crop_scale: float, augmentation: Augmentation) -> Affine:
     """`[..., 2, 3]`: fractions of the augmented crop to pixels of the stored image.
 
-    Forward, a point at u from the crop's centre goes to F(s·R·u + t); this is the way back.
+    Forward, a point at u from the crop's centre goes to F(s·R·K·u + t), K the shear; this is the way back.
 
     Args:
         boxes: Face boxes `[..., 4]`, pixels of the stored image.
         crop_scale: Side of the crop, as a multiple of the box's larger side.
         augmentation: What is done to the faces.
     """
-    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+    sides = np.tile(boxes[..., 2:] - boxes[..., :2], 2)
+    x0, y0, x1, y1 = np.moveaxis(boxes + augmentation.corners * sides, -1, 0)
     zoom = crop_scale * np.maximum(x1 - x0, y1 - y0) / augmentation.scale
     cos, sin = zoom * np.cos(augmentation.rotation), zoom * np.sin(augmentation.rotation)
     centre_x = (x0 + x1) / 2 - cos * augmentation.shift_x - sin * augmentation.shift_y
     centre_y = (y0 + y1) / 2 + sin * augmentation.shift_x - cos * augmentation.shift_y
+    centre_x = centre_x + augmentation.shear * (cos * augmentation.shift_y - sin * augmentation.shift_x)
     mirror = np.where(augmentation.flip, -1.0, 1.0)
-    a, b, c, d = mirror * cos, sin, -mirror * sin, cos
+    c, d = -mirror * sin, cos
+    a, b = mirror * cos - augmentation.shear * c, sin - augmentation.shear * d
     entries = (a, b, centre_x - (a + b) / 2, c, d, centre_y - (c + d) / 2)
     return np.stack(np.broadcast_arrays(*entries), -1).reshape(*boxes.shape[:-1], 2, 3)
 

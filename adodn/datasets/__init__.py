@@ -4,6 +4,7 @@
     datasets.open("synthetic", None, seed=1, num_train=1000)
     datasets.open("coco", Path("own"), protocol="98")
     datasets.open("masked", Path("300w"), source="300w")    # the faces of another dataset, with masks on
+    datasets.open("mapped", None, source="synthetic", protocol="29")    # or with the landmarks of another protocol
 
 Sharded datasets are read by `adodn.data`, not here.
 """
@@ -17,6 +18,7 @@ from adodn.datasets.aflw import AflwDataset
 from adodn.datasets.coco import CocoDataset
 from adodn.datasets.cofw import CofwDataset
 from adodn.datasets.cofw68 import Cofw68Dataset
+from adodn.datasets.mapped import MappedDataset
 from adodn.datasets.masked import MaskedDataset
 from adodn.datasets.mtfl import MTFLDataset
 from adodn.datasets.pts_folder import PtsFolderDataset
@@ -99,6 +101,17 @@ def _masked(root: Path | None, options: dict[str, Any]) -> Dataset:
     return MaskedDataset(open(source, root, **options), **masks)
 
 
+def _mapped(root: Path | None, options: dict[str, Any]) -> Dataset:
+    """Another dataset in another protocol: `source` and `protocol` name them, the source takes all other options."""
+    source, protocol = options.pop("source", "synthetic"), options.pop("protocol", None)
+    if source == "mapped" or not isinstance(protocol, str):
+        raise ConfigError(
+            "dataset 'mapped' takes a source other than itself and the protocol to map to, "
+            f"got source {source!r}, protocol {protocol!r}"
+        )
+    return MappedDataset(open(source, root, **options), protocol)
+
+
 _PLAIN = (
     AflwDataset,
     Cofw68Dataset,
@@ -112,6 +125,7 @@ _OWN = (CocoDataset, PtsFolderDataset, TableDataset)
 _DATASETS: dict[str, _Opener] = {
     **{kind.name: _from_folder(kind.name, kind) for kind in _PLAIN},
     **{kind.name: _own(kind.name, kind) for kind in _OWN},
+    "mapped": _mapped,
     "masked": _masked,
     "300vw": _from_folder("300vw", W300VWDataset, "every_nth"),
     "synthetic": _synthetic,

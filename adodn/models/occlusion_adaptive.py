@@ -67,9 +67,9 @@ class OcclusionAdaptiveNet(nn.Module):
         self.head = (
             LowRankHead(num_features, rank_width, num_outputs)
             if rank_width
-            else _linear_head(num_features, hidden_width, num_outputs)
+            else linear_head(num_features, hidden_width, num_outputs)
         )
-        last = _last_layer(self.head)
+        last = last_layer(self.head)
         # Every landmark starts near the middle of the crop, so that the first steps need not travel there.
         nn.init.normal_(last.weight, std=1e-3)
         nn.init.constant_(last.bias, 0.5)
@@ -101,7 +101,7 @@ class OcclusionAdaptiveNet(nn.Module):
         return Prediction(outputs.view(outputs.shape[0], -1, 2), maps)
 
 
-def _linear_head(num_features: int, hidden_width: int | None, num_outputs: int) -> nn.Module:
+def linear_head(num_features: int, hidden_width: int | None, num_outputs: int) -> nn.Module:
     """Linear regression, or the two layers that end Table I of the SepBN paper."""
     if hidden_width is None:
         return nn.Linear(num_features, num_outputs)
@@ -110,7 +110,8 @@ def _linear_head(num_features: int, hidden_width: int | None, num_outputs: int) 
     return nn.Sequential(hidden, nn.LeakyReLU(SLOPE, inplace=True), nn.Linear(hidden_width, num_outputs))
 
 
-def _last_layer(head: nn.Module) -> nn.Linear:
+def last_layer(head: nn.Module) -> nn.Linear:
+    """The layer of a regressor that puts out coordinates."""
     if isinstance(head, LowRankHead):
         return head.fc
     return cast(nn.Linear, head[-1] if isinstance(head, nn.Sequential) else head)

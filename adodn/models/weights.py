@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from adodn.errors import CheckpointError
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+from adodn.models.cnt import Network
 from adodn.models.sepbn import SepBN2d
 from adodn.models.trunks import Trunk
 
@@ -58,7 +58,7 @@ def parse_weights(content: bytes, where: str) -> dict[str, Tensor]:
     return loaded
 
 
-def load_trunk(network: OcclusionAdaptiveNet, weights: dict[str, Tensor], where: str) -> None:
+def load_trunk(network: Network, weights: dict[str, Tensor], where: str) -> None:
     """Copy ImageNet weights into the trunk, its last unit (pathway D) included; the classifier is left out.
 
     A SepBN layer takes those of the batch norm in whose place it stands, in all of its branches; its attention stays

@@ -1,6 +1,6 @@
 """Ray Train around the plain loop: the only place that knows of Ray.
 
-    outcome = train(config, dataset_uri, run_name=config.run_name, resources=Resources(), places=settings.get())
+    outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 
 A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
 """
@@ -8,6 +8,7 @@ A run is known by (storage, run name). Whoever starts it again under the same na
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from adodn import models, settings
 from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.cache import ShardCache
-from adodn.data.loader import ShardLoader
-from adodn.data.manifest import Manifest
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import AdodnError, CheckpointError, ConfigError
+from adodn.errors import AdodnError, CheckpointError
 from adodn.occlusion.patterns import Patterns
 from adodn.plots import history_figure
 from adodn.provenance import git_commit
@@ -39,9 +38,10 @@ from adodn.train import checkpoint
 from adodn.train.determinism import prepare_process
 from adodn.train.frozen import freeze
 from adodn.train.initial import get_by_digest, start_from_weights
+from adodn.train.loaders import Supply, check_datasets, open_loaders
 from adodn.train.loop import fit, synchronise, val_metric
 from adodn.train.optimiser import parameter_groups
-from adodn.train.peers import rank, world_size
+from adodn.train.peers import rank
 from adodn.train.state import TrainState, build_state
 
 
@@ -62,13 +62,13 @@ class Resources:
 
 
 def train(
-    config: ExperimentConfig, dataset_uri: str, *, run_name: str, resources: Resources, places: Settings
+    config: ExperimentConfig, dataset_uris: Sequence[str], *, run_name: str, resources: Resources, places: Settings
 ) -> Outcome:
     """Train, or go on training, on the Ray cluster at hand.
 
     Args:
-        config: The experiment, already on its dataset (`ExperimentConfig.on_dataset`).
-        dataset_uri: Where the manifest lies.
+        config: The experiment, already on its data (`loaders.on_data`).
+        dataset_uris: Where the manifest lies, or those of all datasets that are mixed.
         run_name: Names the run in storage and in MLflow.
         resources: Where it runs.
         places: Endpoints and credentials.
@@ -78,12 +78,12 @@ def train(
         AdodnError: Whatever stopped the workers for good.
     """
     _check(config, resources)
-    tracker = _start_tracking(config, dataset_uri, run_name, resources, places)
+    tracker = _start_tracking(config, dataset_uris, run_name, resources, places)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
             "config": config.to_json(),
-            "dataset_uri": dataset_uri,
+            "dataset_uris": list(dataset_uris),
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
             "micro_batch": resources.micro_batch,
@@ -121,23 +121,26 @@ def _check(config: ExperimentConfig, resources: Resources) -> None:
     local_batch(config, resources.num_workers)
     check_micro_batch(config, resources.micro_batch)
     with torch.device("meta"):
-        network = models.build(config.model)
+        network = models.build_for(config)
     freeze(network, config.train.freeze)
     parameter_groups(network, config)
 
 
 def _start_tracking(
-    config: ExperimentConfig, dataset_uri: str, run_name: str, resources: Resources, places: Settings
+    config: ExperimentConfig, dataset_uris: Sequence[str], run_name: str, resources: Resources, places: Settings
 ) -> Tracker:
-    manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
-    check_dataset(config, manifest, dataset_uri)
+    store = S3Store.from_settings(places)
+    manifests = {uri: read_manifest(store, uri) for uri in dataset_uris}
+    check_datasets(config, manifests)
     tracker = Tracker(places.mlflow_tracking_uri)
     tracker.start(
         run_name,
         fingerprint=config.fingerprint(),
         params=params_of(config),
         tags={"mlflow.source.git.commit": git_commit(), "workers": str(resources.num_workers)},
-        dataset=DatasetRef(name=manifest.dataset, digest=manifest.digest, uri=dataset_uri),
+        datasets=[
+            DatasetRef(name=manifest.dataset, digest=manifest.digest, uri=uri) for uri, manifest in manifests.items()
+        ],
     )
     return tracker
 
@@ -196,7 +199,7 @@ def _worker(given: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     torch.set_num_threads(given["torch_threads"])
     prepare_process(config.train)
-    network = models.build(config.model)
+    network = models.build_for(config)
     start_from_weights(network, config, S3Store.from_settings(places), places.weights_uri)
     freeze(network, config.train.freeze)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
@@ -204,12 +207,14 @@ def _worker(given: dict[str, Any]) -> None:
     wrapped = ray.train.torch.prepare_model(
         network, move_to_device=False, parallel_strategy_kwargs={"forward_sync_buffers": False}
     )
-    loaders = _loaders(config, given, places)
-    state = build_state(config, network, wrapped, len(loaders["train"]))
+    train_faces, val_faces = open_loaders(
+        config, given["dataset_uris"], _supply(config, given["loader_threads"], places)
+    )
+    state = build_state(config, network, wrapped, len(train_faces))
     _resume(state)
     tracker = _tracker_of(given, places) if rank() == 0 else None
     reports = _Reports(tracker, given["checkpoint_every_steps"])
-    fit(state, loaders["train"], loaders["val"], reports, micro_batch=given["micro_batch"])
+    fit(state, train_faces, val_faces, reports, micro_batch=given["micro_batch"])
     if tracker is not None:
         tracker.finish()  # sends what an outage held back
 
@@ -228,52 +233,10 @@ def _patterns(config: ExperimentConfig, store: S3Store, places: Settings) -> Pat
     return Patterns.from_json(get_by_digest(store, uri), uri)
 
 
-def _loaders(config: ExperimentConfig, given: dict[str, Any], places: Settings) -> dict[str, ShardLoader]:
+def _supply(config: ExperimentConfig, threads: int, places: Settings) -> Supply:
     store = S3Store.from_settings(places)
-    manifest = read_manifest(store, given["dataset_uri"])
-    check_dataset(config, manifest, given["dataset_uri"])
     cache = ShardCache(places.cache_dir, places.cache_max_bytes)
-    patterns = _patterns(config, store, places)
-    return {
-        split: ShardLoader(
-            manifest=manifest,
-            base_uri=given["dataset_uri"].removesuffix("/manifest.json"),
-            source=store,
-            cache=cache,
-            split=split,
-            protocol=config.model.landmark_protocol,
-            data=config.data,
-            input_px=config.model.input_px,
-            global_batch=config.train.global_batch,
-            rank=rank(),
-            world_size=world_size(),
-            seed=config.train.seed,
-            train=split == "train",
-            num_threads=given["loader_threads"],
-            patterns=patterns,
-        )
-        for split in ("train", "val")
-    }
-
-
-def check_dataset(config: ExperimentConfig, manifest: Manifest, dataset_uri: str) -> None:
-    """Refuse a dataset that is not the one of the experiment.
-
-    Raises:
-        ConfigError: If digest or protocol differ, or a split that training needs is empty.
-    """
-    if manifest.digest != config.data.dataset:
-        raise ConfigError(
-            f"{dataset_uri}: dataset digest is {manifest.digest[:12]}, the experiment is on {config.data.dataset[:12]}"
-        )
-    if manifest.landmark_protocol != config.model.landmark_protocol:
-        raise ConfigError(
-            f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's are {config.model.protocol!r}"
-            " or of another definition"
-        )
-    for split in ("train", "val"):
-        if not manifest.num_samples(split):
-            raise ConfigError(f"{dataset_uri}: split {split!r} must have faces, it has none")
+    return Supply(store=store, cache=cache, patterns=_patterns(config, store, places), threads=threads)
 
 
 def _resume(state: TrainState) -> None:

@@ -1,6 +1,6 @@
 """What the weights of a training start from: files that lie on storage under their sha256.
 
-    content = read_whole_model("models:/adodn-68@champion", places)
+    content = read_whole_model("models:/adodn-68@champion", protocols.get("68"), places)
     left_random = load_whole_model(network, parse_weights(content, "champion"), "champion")
 
 A config names such a file by its digest, so that the same experiment starts from the same bytes on every machine.
@@ -16,15 +16,21 @@ from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, StorageError
 from adodn.model_files import WEIGHTS, write_model
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+from adodn.models.cnt import Network, single_branch_state
 from adodn.models.weights import load_trunk, parse_weights, read_source, sha256_of
+from adodn.protocols import LandmarkProtocol
 from adodn.settings import Settings
 
-_OUTPUT_LAYERS = ("head.weight", "head.bias", "head.fc.weight", "head.fc.bias")
+_OUTPUT_LAYERS = tuple(
+    f"{place}{layer}.{name}"
+    for place in ("", "branch.")
+    for layer in ("head", "head.fc", "head.2")
+    for name in ("weight", "bias")
+)
 """What alone depends on the protocol: one row for each coordinate."""
 
 
-def start_from_weights(network: OcclusionAdaptiveNet, config: ExperimentConfig, store: S3Store, folder: str) -> None:
+def start_from_weights(network: Network, config: ExperimentConfig, store: S3Store, folder: str) -> None:
     """Copy the initial weights that an experiment names, if any, into a network.
 
     Args:
@@ -69,15 +75,19 @@ def load_whole_model(network: nn.Module, weights: dict[str, Tensor], where: str)
     return random
 
 
-def read_whole_model(source: str, places: Settings) -> bytes:
+def read_whole_model(source: str, protocol: LandmarkProtocol, places: Settings) -> bytes:
     """The weights of a model as a file's content, safetensors unless the file is something else.
+
+    Of a model of several protocols (CNT's first stage) it is the trunk and one branch: what the second fine-tunes.
 
     Args:
         source: `models:/NAME@ALIAS`, a finished run's name, a folder of model files, or a file of weights.
+        protocol: Chooses the branch, where the model has several.
         places: Where stores and servers are.
 
     Raises:
         CheckpointError: If there is no such model, or it is damaged.
+        ConfigError: If it has several branches and none for the protocol.
     """
     if Path(source).is_file():
         return read_source(source)
@@ -88,8 +98,11 @@ def read_whole_model(source: str, places: Settings) -> bytes:
             f"{source!r} must be models:/NAME@ALIAS, a finished run's name, a folder of model files or a file of "
             f"weights, and is none: {error}"
         ) from error
+    state = network.state_dict()
+    if config.data.sources:
+        state = single_branch_state(state, config.branch_number(protocol))
     with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder), network.state_dict(), config)
+        write_model(Path(folder), state, config)
         return (Path(folder) / WEIGHTS).read_bytes()
 
 

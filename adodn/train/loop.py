@@ -4,15 +4,13 @@ fit(state, train_batches, val_batches, hooks)
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from adodn.config import ExperimentConfig
-from adodn.evaluate import to_image
-from adodn.metrics import nme, normaliser_of
 from adodn.models.batch_norm import running_buffers
 from adodn.models.sepbn import anneal
 from adodn.samples import Batch
@@ -20,10 +18,13 @@ from adodn.train.frozen import hold
 from adodn.train.peers import average_over_peers, sum_over_peers, world_size
 from adodn.train.state import TrainState
 from adodn.train.step import TERMS, autocast, train_step
+from adodn.train.validation import MEAN_OF_DATASETS, mean_nme, nme_of_sources
 
 
 def val_metric(config: ExperimentConfig) -> str:
-    """What validation is logged as: NME by the usual normaliser of the model's protocol."""
+    """What validation is logged as: NME by the usual normaliser of the model's protocol, or the mean over datasets."""
+    if config.data.sources:
+        return MEAN_OF_DATASETS
     return f"val/nme@{config.model.landmark_protocol.usual_normaliser}"
 
 
@@ -81,13 +82,20 @@ class _Clock:
         return now
 
 
-def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks, *, micro_batch: int | None = None) -> TrainState:
+def fit(
+    state: TrainState,
+    train: Batches,
+    val: Batches | Sequence[Batches],
+    hooks: Hooks,
+    *,
+    micro_batch: int | None = None,
+) -> TrainState:
     """Train until `state.should_stop`.
 
     Args:
         state: What is trained, from wherever it stands.
         train: Faces to train on.
-        val: Faces to validate on.
+        val: Faces to validate on; where datasets are mixed, those of each of `data.sources`.
         hooks: Who is told of steps and epochs.
         micro_batch: Faces that go through the network at a time, as in `train_step`.
 
@@ -97,7 +105,7 @@ def fit(state: TrainState, train: Batches, val: Batches, hooks: Hooks, *, micro_
     while not state.should_stop:
         metrics = train_epoch(state, train, hooks, micro_batch)
         synchronise(state)
-        metrics[val_metric(state.config)] = validate(state, val)
+        metrics |= _validated(state, val)
         finish_epoch(state, metrics)
         hooks.after_epoch(state, metrics)
     return state
@@ -145,23 +153,26 @@ def synchronise(state: TrainState) -> None:
     state.epoch_sums = dict(zip(state.epoch_sums, sums.tolist(), strict=True))
 
 
-@torch.inference_mode()
+def _validated(state: TrainState, val: Batches | Sequence[Batches]) -> dict[str, float]:
+    if not isinstance(val, Sequence):
+        return {val_metric(state.config): validate(state, val)}
+    for faces in val:
+        faces.set_epoch(0)
+    return nme_of_sources(state, val)
+
+
 def validate(state: TrainState, val: Batches) -> float:
-    """NME of the result by the usual normaliser, a fraction, over all workers' faces: sums first, one division last."""
+    """NME of the result by the usual normaliser, a fraction, over all workers' faces."""
     network = state.result.eval()
     val.set_epoch(0)
     device = next(network.parameters()).device
-    protocol = state.config.model.landmark_protocol
-    total = torch.zeros(2, dtype=torch.float64)
-    for batch in val:
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
         with autocast(state.config.train.precision, device):
-            predicted = network(batch.images.to(device)).landmarks.cpu().double()
-        in_image = to_image(predicted, batch.crop_to_image)
-        normaliser = normaliser_of(protocol, batch.image_landmarks, batch.image_boxes, protocol.usual_normaliser)
-        errors = nme(in_image, batch.image_landmarks, normaliser)[~batch.is_padding]
-        total += torch.tensor([errors.sum(), len(errors)], dtype=torch.float64)
-    error_sum, faces = sum_over_peers(total).tolist()
-    return float(error_sum / faces)
+            landmarks: torch.Tensor = network(images.to(device)).landmarks
+        return landmarks
+
+    return mean_nme(predict, val, state.config.model.landmark_protocol)
 
 
 def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:

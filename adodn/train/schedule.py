@@ -8,6 +8,7 @@ Each group's rate is its `initial_lr` times one factor, the same for all groups.
 """
 
 import math
+from dataclasses import replace
 from typing import TypedDict
 
 import torch
@@ -42,10 +43,13 @@ class Schedule:
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer, train: TrainConfig, total_steps: int) -> None:
+        train = replace(
+            train, warmup_steps=train.warmup_steps or train.warmup_epochs * total_steps // train.epochs, warmup_epochs=0
+        )
         if train.warmup_steps >= total_steps:
             raise ConfigError(
                 f"config field train.warmup_steps must be below the {total_steps} steps of all epochs, "
-                f"got {train.warmup_steps!r}"
+                f"got {train.warmup_steps!r}; train.warmup_epochs sets it where it is 0"
             )
         self._optimiser, self._train, self._total_steps = optimiser, train, total_steps
         self._state = ScheduleState(best=math.inf, bad_epochs=0, drops=0)

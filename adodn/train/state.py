@@ -14,7 +14,7 @@ from torch import nn
 
 from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError
-from adodn.models.occlusion_adaptive import OcclusionAdaptiveNet
+from adodn.models.cnt import Network
 from adodn.train.averaging import WeightAverage
 from adodn.train.optimiser import build_optimiser
 from adodn.train.schedule import Schedule
@@ -30,11 +30,11 @@ class TrainState:
     """
 
     config: ExperimentConfig
-    network: OcclusionAdaptiveNet
+    network: Network
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: Schedule
-    average: WeightAverage[OcclusionAdaptiveNet] | None = None
+    average: WeightAverage[Network] | None = None
     """The running average of the weights, where the experiment asks for it."""
     epoch: int = 0
     """Epochs that are finished."""
@@ -54,7 +54,7 @@ class TrainState:
         return self.epoch >= train.epochs or self.epoch - self.best_epoch >= train.early_stop_patience
 
     @property
-    def result(self) -> OcclusionAdaptiveNet:
+    def result(self) -> Network:
         """The model that is measured and kept: the average of the weights, or else the one that trains."""
         return self.average.network if self.average else self.network
 
@@ -100,7 +100,7 @@ class TrainState:
 _PROGRESS = ("epoch", "step", "best_nme", "best_epoch", "loader", "epoch_sums")
 
 
-def build_state(config: ExperimentConfig, network: OcclusionAdaptiveNet, model: nn.Module, steps: int) -> TrainState:
+def build_state(config: ExperimentConfig, network: Network, model: nn.Module, steps: int) -> TrainState:
     """The state before the first step.
 
     Args:

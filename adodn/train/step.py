@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from adodn.errors import TrainingDivergedError
 from adodn.losses import LossTerms, loss_terms
 from adodn.models.attentive_dropout import draw_switch
-from adodn.samples import Batch
+from adodn.samples import Batch, MixedBatch
 from adodn.train.micro_batches import RunningStatistics, split
 from adodn.train.state import TrainState
 
@@ -101,6 +101,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 
 def _switch(state: TrainState, batch: Batch) -> Tensor:
+    """What the network takes beside images: who gets the drop mask or, of mixed protocols, each one's branch."""
+    if isinstance(batch, MixedBatch):
+        return batch.branches
     model = state.config.model
     if state.epoch < model.drop_warmup_epochs:
         return torch.zeros(len(batch), dtype=torch.bool)

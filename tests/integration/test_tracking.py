@@ -79,7 +79,7 @@ def relay(stack: object) -> Iterator[Relay]:
 def start(uri: str, run_name: str, **changed: object) -> Tracker:
     tracker = Tracker(uri)
     params = params_of(CONFIG) | changed
-    tracker.start(run_name, fingerprint=CONFIG.fingerprint(), params=params, tags={"workers": "2"}, dataset=DATASET)
+    tracker.start(run_name, fingerprint=CONFIG.fingerprint(), params=params, tags={"workers": "2"}, datasets=[DATASET])
     return tracker
 
 

@@ -52,6 +52,14 @@ def test_one_cycle_is_torch_s(kind: type[torch.optim.Optimizer], warmup: int, sh
             stock.step()
 
 
+def test_warm_up_may_be_given_in_epochs() -> None:
+    """Two epochs of ten in twenty steps are four steps of climb; steps that are given stand."""
+    by_epochs = TrainConfig(schedule="cosine", epochs=10, warmup_epochs=2)
+
+    assert rates(by_epochs) == rates(TrainConfig(schedule="cosine", epochs=10, warmup_steps=4))
+    assert rates(by_epochs) != rates(TrainConfig(schedule="cosine", epochs=10))
+
+
 def test_cosine_is_torch_s_after_a_linear_climb() -> None:
     """From 1e-3 to 5e-6 at the very last step; the trunk's rate keeps its proportion."""
     seen = rates(TrainConfig(schedule="cosine", warmup_steps=5, final_learning_rate=5e-6))
