@@ -6,6 +6,7 @@ prefect deployment run train-adodn --param recipe=adodn_rendered --watch
 import base64
 import json
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,7 +69,7 @@ def train_adodn(
     config = experiment(recipe, epochs, changes, workers)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
-    train(run, recipe, config, uri, workers, gpu)
+    train(run, recipe, config, [uri], workers, gpu)
     answer = evaluate(run, uri)
     show(answer, run)
     return answer
@@ -104,19 +105,31 @@ def on_dataset(config: ExperimentConfig, uri: str) -> ExperimentConfig:
     return config.on_dataset(manifest.digest, manifest.landmark_protocol)
 
 
-def train(run: str, recipe: str, config: ExperimentConfig, uri: str, workers: int, gpu: bool) -> None:
-    """Train on the Ray cluster, and show how far it is."""
+def train(
+    run: str,
+    recipe: str,
+    config: ExperimentConfig,
+    uris: Sequence[str],
+    workers: int,
+    gpu: bool,
+    *,
+    step: str = "train",
+    from_model: str | None = None,
+) -> None:
+    """Train on the Ray cluster, and show how far it is; `step` is unique in the flow, a model is fine-tuned from."""
     base, wanted = recipes.get(recipe), config
-    command = ["adodn", "train", "--recipe", recipe, "--dataset", uri, "--run-name", run, "--workers", str(workers)]
+    command = ["adodn", "train", "--recipe", recipe, "--run-name", run, "--workers", str(workers)]
+    command += [word for uri in uris for word in ("--dataset", uri)]
+    command += ["--from-model", from_model] if from_model else []
     command += [word for field, value in differences(base, wanted).items() for word in ("--set", f"{field}={value}")]
-    progress = create_progress_artifact(progress=0.0, key="training", description=f"training {run}")
+    progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
     assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
     def on_line(line: str) -> None:
         if found := _EPOCH.search(line):
             update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
 
-    run_job("train", command + (["--gpu"] if gpu else []), on_line)
+    run_job(step, command + (["--gpu"] if gpu else []), on_line)
     update_progress_artifact(progress, progress=100.0)
 
 
@@ -133,9 +146,9 @@ def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, s
     return {field: json.dumps(value) for field, value in new.items() if value != old[field]}
 
 
-def evaluate(run: str, uri: str) -> dict[str, Any]:
+def evaluate(run: str, uri: str, *, step: str = "evaluate") -> dict[str, Any]:
     """Evaluate on the test split and register, on the Ray cluster."""
-    run_job("evaluate", ["adodn", "evaluate", run, "--dataset", uri, "--register"])
+    run_job(step, ["adodn", "evaluate", run, "--dataset", uri, "--register"])
     places = settings.get()
     answer: dict[str, Any] = json.loads(
         S3Store.from_settings(places).get(publish.evaluation_uri(run, publish.REPORT, places))
