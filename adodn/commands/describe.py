@@ -40,8 +40,8 @@ def describe(
 
 def _show(description: Description, caption: str) -> None:
     table = Table("layer", "kind", "output", caption=caption)
-    for head in ("parameters", "MACs", "activations KiB"):
-        table.add_column(head, justify="right")
+    for head in ("parameters", "10⁶ MACs", "memory KiB"):
+        table.add_column(head, justify="right", no_wrap=True)
     for layer in description.layers:
         shape = "×".join(map(str, layer.output))
         table.add_row(layer.name, layer.kind, shape, *_figures(layer.parameters, layer.macs, layer.activation_bytes))
@@ -51,4 +51,4 @@ def _show(description: Description, caption: str) -> None:
 
 
 def _figures(parameters: int, macs: int, activation_bytes: int) -> tuple[str, str, str]:
-    return f"{parameters:,}", f"{macs:,}", f"{activation_bytes / 1024:,.0f}"
+    return f"{parameters:,}", f"{macs / 1e6:,.1f}", f"{activation_bytes / 1024:,.0f}"
