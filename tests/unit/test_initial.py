@@ -83,7 +83,7 @@ def test_a_folder_and_its_file_have_the_digest_of_the_file(tmp_path: Path) -> No
     digest = write_model(tmp_path / "model", network.state_dict(), config)[WEIGHTS]
 
     for source in (tmp_path / "model", tmp_path / "model" / WEIGHTS):
-        content = read_whole_model(str(source), Settings())
+        content = read_whole_model(str(source), config.model.landmark_protocol, Settings())
         assert hashlib.sha256(content).hexdigest() == digest
         for name, value in parse_weights(content, "here").items():
             assert torch.equal(value, network.state_dict()[name])
