@@ -19,6 +19,7 @@ from infra.config import StackPorts, require_free
 # Two processes test side by side, and a test's processes stand beside those: threads that wait for each other's cores
 # would take most of the time. Read when torch is first imported, here and in all processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 # Flows that tests call as functions start a server of their own; Prefect gives it 20 s, which a busy machine exceeds.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
 

@@ -15,7 +15,7 @@ from adodn.models.batch_norm import running_buffers
 from adodn.models.sepbn import anneal
 from adodn.samples import Batch
 from adodn.train.frozen import hold
-from adodn.train.peers import average_over_peers, sum_over_peers, world_size
+from adodn.train.peers import average_over_peers, world_size
 from adodn.train.state import TrainState
 from adodn.train.step import TERMS, autocast, train_step
 from adodn.train.validation import MEAN_OF_DATASETS, mean_nme, nme_of_sources
@@ -126,8 +126,7 @@ def train_epoch(state: TrainState, train: Batches, hooks: Hooks, micro_batch: in
         since = clock.waited(since)
         measured = train_step(state, batch, micro_batch)
         state.loader = train.state_dict()
-        for name, value in zip((*TERMS, "steps"), (*measured.tolist(), 1.0), strict=True):
-            state.epoch_sums[name] += value
+        state.epoch_steps.append([*measured.tolist(), 1.0])
         hooks.after_step(state)
         faces += len(batch)
         since = clock.worked(since)
@@ -136,11 +135,12 @@ def train_epoch(state: TrainState, train: Batches, hooks: Hooks, micro_batch: in
         "train/faces_per_second": faces * world_size() / seconds if seconds else 0.0,
         "train/data_wait_fraction": clock.waiting / seconds if seconds else 0.0,
     }
+    _add_up(state)
     return _means(state.epoch_sums) | speed | {"train/learning_rate": state.optimiser.param_groups[0]["lr"]}
 
 
 def synchronise(state: TrainState) -> None:
-    """Give all workers the same running statistics and sums: the mean of theirs.
+    """Give all workers the same running statistics and measured values: the mean of theirs.
 
     Both are linear in the workers' batches, so the mean is what one worker alone would have kept. Call it on every
     worker before the state is saved.
@@ -148,9 +148,22 @@ def synchronise(state: TrainState) -> None:
     average_over_peers(running_buffers(state.network))
     if state.average:
         average_over_peers(running_buffers(state.average.network))
-    sums = torch.tensor(list(state.epoch_sums.values()), dtype=torch.float64)
-    average_over_peers([sums])
-    state.epoch_sums = dict(zip(state.epoch_sums, sums.tolist(), strict=True))
+    _add_up(state)
+
+
+def _add_up(state: TrainState) -> None:
+    """Add the steps' values, their mean over workers, to the sums of the epoch, one step after the other.
+
+    Means before sums, a step at a time: however often this is called in an epoch, the sums are rounded alike.
+    """
+    if not state.epoch_steps:
+        return
+    steps = torch.tensor(state.epoch_steps, dtype=torch.float64)
+    average_over_peers([steps])
+    for step in steps.tolist():
+        for name, value in zip(state.epoch_sums, step, strict=True):
+            state.epoch_sums[name] += value
+    state.epoch_steps = []
 
 
 def _validated(state: TrainState, val: Batches | Sequence[Batches]) -> dict[str, float]:
@@ -178,7 +191,7 @@ def validate(state: TrainState, val: Batches) -> float:
 def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:
     """Count the epoch, note a gain, let the schedule look."""
     state.epoch += 1
-    state.loader, state.epoch_sums = {}, {}
+    state.loader, state.epoch_sums, state.epoch_steps = {}, {}, []
     score = metrics[val_metric(state.config)]
     if score < state.best_nme:
         state.best_nme, state.best_epoch = score, state.epoch
@@ -186,6 +199,6 @@ def finish_epoch(state: TrainState, metrics: dict[str, float]) -> None:
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:
-    """Means over steps and workers."""
-    *terms, steps = sum_over_peers(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+    """Means over steps."""
+    *terms, steps = sums.values()
     return {f"train/{name}": value / max(steps, 1.0) for name, value in zip(TERMS, terms, strict=True)}

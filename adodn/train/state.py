@@ -19,7 +19,7 @@ from adodn.train.averaging import WeightAverage
 from adodn.train.optimiser import build_optimiser
 from adodn.train.schedule import Schedule
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(kw_only=True)
@@ -46,6 +46,8 @@ class TrainState:
     """Where the loader stands; empty at the start of an epoch."""
     epoch_sums: dict[str, float] = field(default_factory=dict)
     """Sums of the unfinished epoch, so that resuming in its middle reports the whole of it."""
+    epoch_steps: list[list[float]] = field(default_factory=list)
+    """This worker's values of the latest steps, not yet in the sums."""
 
     @property
     def should_stop(self) -> bool:
@@ -97,7 +99,7 @@ class TrainState:
             setattr(self, name, saved[name])
 
 
-_PROGRESS = ("epoch", "step", "best_nme", "best_epoch", "loader", "epoch_sums")
+_PROGRESS = ("epoch", "step", "best_nme", "best_epoch", "loader", "epoch_sums", "epoch_steps")
 
 
 def build_state(config: ExperimentConfig, network: Network, model: nn.Module, steps: int) -> TrainState:

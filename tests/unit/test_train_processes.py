@@ -16,7 +16,7 @@ import torch.multiprocessing as mp
 
 from adodn.errors import TrainingDivergedError
 from adodn.train.determinism import prepare_process
-from adodn.train.loop import fit, train_epoch
+from adodn.train.loop import fit, synchronise, train_epoch
 from adodn.train.peers import rank
 from tests.memory_training import Faces, Hooked, share, small_batch, small_config, small_state
 
@@ -79,6 +79,25 @@ def test_two_processes_in_micro_batches_compute_what_one_computes_in_one_pass(tm
         torch.testing.assert_close(first["average"][name], expected, rtol=1e-10, atol=1e-10)
     for mine, expected in zip(first["metrics"], hooks.results(), strict=True):
         assert mine == pytest.approx(expected, rel=1e-10)
+
+
+def reported() -> dict[str, Any]:
+    """What epochs report of training when workers meet after every step, and when they never do."""
+    reports = []
+    for after_step in (lambda state: None, synchronise):
+        hooks = Hooked(after_step)
+        fit(small_state(small_config()), Faces(5, 8), Faces(1, 8), hooks)
+        reports.append(
+            [{name: value for name, value in epoch.items() if name.startswith("train/")} for epoch in hooks.results()]
+        )
+    return {"never": reports[0], "always": reports[1]}
+
+
+def test_how_often_workers_meet_changes_no_bit_of_what_they_report(tmp_path: Path) -> None:
+    """Checkpoints in mid-epoch leave the epoch's means as they are, to the last bit."""
+    first, second = together(reported, tmp_path / "two")
+
+    assert first["never"] == first["always"] == second["never"] == second["always"]
 
 
 def diverging() -> dict[str, Any]:
