@@ -19,7 +19,15 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    CheckpointUploadMode,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from adodn import models, settings
@@ -43,6 +51,7 @@ from adodn.train.loop import fit, synchronise, val_metric
 from adodn.train.optimiser import parameter_groups
 from adodn.train.peers import rank
 from adodn.train.state import TrainState, build_state
+from adodn.train.uploads import Uploads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +209,8 @@ def _worker(given: dict[str, Any]) -> None:
     torch.set_num_threads(given["torch_threads"])
     prepare_process(config.train)
     network = models.build_for(config)
-    start_from_weights(network, config, S3Store.from_settings(places), places.weights_uri)
+    store = S3Store.from_settings(places)
+    start_from_weights(network, config, store, places.weights_uri)
     freeze(network, config.train.freeze)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -213,7 +223,7 @@ def _worker(given: dict[str, Any]) -> None:
     state = build_state(config, network, wrapped, len(train_faces))
     _resume(state)
     tracker = _tracker_of(given, places) if rank() == 0 else None
-    reports = _Reports(tracker, given["checkpoint_every_steps"])
+    reports = _Reports(store, tracker, given["checkpoint_every_steps"])
     fit(state, train_faces, val_faces, reports, micro_batch=given["micro_batch"])
     if tracker is not None:
         tracker.finish()  # sends what an outage held back
@@ -251,35 +261,42 @@ def _resume(state: TrainState) -> None:
 class _Reports:
     """Tells Ray of each epoch, with a checkpoint from rank 0, and MLflow of its metrics."""
 
-    def __init__(self, tracker: Tracker | None, every_steps: int | None) -> None:
+    def __init__(self, store: S3Store, tracker: Tracker | None, every_steps: int | None) -> None:
         self.tracker = tracker
         self.every_steps = every_steps
+        self._storage = ray.train.get_context().get_storage()
+        self._uploads = Uploads(store, f"s3://{self._storage.experiment_fs_path}")
 
     def after_step(self, state: TrainState) -> None:
         """Checkpoint in mid-epoch, when asked to."""
         if self.every_steps and state.step % self.every_steps == 0:
             synchronise(state)
             # No validation yet: infinity keeps it from being taken for the best.
-            _report(state, {val_metric(state.config): float("inf")})
+            self._report(state, {val_metric(state.config): float("inf")})
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Checkpoint, and show the epoch."""
-        _report(state, metrics)
+        self._report(state, metrics)
         if self.tracker is not None:
             self.tracker.log_epoch(state.epoch, metrics)
             # To the job's log, where people look; Ray would print a `print` twice.
             sys.stdout.write(_line(state, metrics) + "\n")
             sys.stdout.flush()
 
+    def _report(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """All workers report, as Ray's barrier demands; rank 0 brings the checkpoint."""
+        saved = self._saved(state) if rank() == 0 else None
+        ray.train.report(
+            {"epoch": state.epoch, "step": state.step, **metrics},
+            checkpoint=saved,
+            # Not by Ray, whose copy that fails would leave the other workers waiting at the barrier for ever.
+            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
+        )
 
-def _report(state: TrainState, metrics: dict[str, float]) -> None:
-    """All workers report, as Ray's barrier demands; rank 0 brings the checkpoint."""
-    with tempfile.TemporaryDirectory() as folder:
-        saved = None
-        if rank() == 0:
-            checkpoint.save(state, Path(folder))
-            saved = Checkpoint.from_directory(folder)
-        ray.train.report({"epoch": state.epoch, "step": state.step, **metrics}, checkpoint=saved)
+    def _saved(self, state: TrainState) -> Checkpoint | None:
+        with tempfile.TemporaryDirectory() as folder:
+            uri = self._uploads.send(checkpoint.save(state, Path(folder)))
+        return Checkpoint(uri.removeprefix("s3://"), self._storage.storage_filesystem) if uri else None
 
 
 def _line(state: TrainState, metrics: dict[str, float]) -> str:

@@ -29,6 +29,7 @@ from tests.benchmarks.loader_peers import (
     Epoch,
     augmented,
     limit,
+    parts,
     peers,
     to_floats,
     with_pillow,
@@ -42,11 +43,11 @@ _FACES_PER_SHARD = 64
 
 
 def run() -> list[Row]:
-    """The measurements `loader_cold` and `loader_warm`."""
+    """The measurements `loader_cold`, `loader_warm` and `loader_parts`."""
     torch.set_num_threads(1)  # threads that wait for work in the stock collation would count as its core time
     with TemporaryDirectory() as name, s3_server(Path(name) / "server") as store:
         epochs = _Epochs(store, Path(name))
-        return [*_warm(epochs), _cold(epochs)]
+        return [*_warm(epochs), *_parts(epochs), _cold(epochs)]
 
 
 def _warm(epochs: "_Epochs") -> list[Row]:
@@ -69,6 +70,14 @@ def _warm(epochs: "_Epochs") -> list[Row]:
         variant=epochs.variant,
     )
     return [ours, *(row("loader_warm", rates[name], "faces/s/core", variant=name) for name in epochs.peers)]
+
+
+def _parts(epochs: "_Epochs") -> list[Row]:
+    """Where the time goes: the parts of a face's way one by one, and what is left of ours without them."""
+    spent = alternately(epochs.warm, *epochs.parts.values(), repeats=9)
+    whole, *parts = (1e6 * one.cpu_s / _FACES for one in spent)
+    named = dict(zip(epochs.parts, parts, strict=True)) | {"all else: annotations, order, batches": whole - sum(parts)}
+    return [row("loader_parts", value, "us/face", limit=whole, variant=part) for part, value in named.items()]
 
 
 def _cold(epochs: "_Epochs") -> Row:
@@ -107,6 +116,7 @@ class _Epochs:
         self._loader = self._with_cache(folder / "warm", prefetch=0)
         self._faces = self._stored(folder / "warm")
         self._affines = augmented(self._faces)
+        self.parts = parts(self._faces, self._affines)
         tars = self._downloaded(folder / "tars")
         self.peers: dict[str, Epoch] = {
             f"{name}, {decoder}": epoch

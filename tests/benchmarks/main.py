@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "sharding": bench_sharding.run,
     "loader_cold": bench_loader.run,
     "loader_warm": bench_loader.run,
+    "loader_parts": bench_loader.run,
     "loader_planning": bench_planning.run,
     "occlusion": bench_occlusion.run,
     "train_step": bench_training.run,
