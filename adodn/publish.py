@@ -65,8 +65,7 @@ class Measured:
         """File name → content, as they are kept and shown: the report, the error of each face, the pictures."""
         ced, sheet = PICTURES
         return {
-            "figures.json": self.report.to_json().encode(),
-            "errors.csv": self.report.errors.to_csv().encode(),
+            **self.report.files(),
             ced: self.ced,
             sheet: self.sheet,
         }
