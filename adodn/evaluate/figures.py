@@ -193,7 +193,12 @@ def _details(
 ) -> tuple[list[_Detail], dict[tuple[str, str], str]]:
     found: list[_Detail] = []
     left_out: dict[tuple[str, str], str] = {}
-    sources = (partial(_of_faces, errors), partial(_by_other_normalisers, errors), partial(_visibility, errors))
+    per_face = {figure: errors.per_face(figure) for figure in figure_names(errors.protocol)[1:]}
+    sources = (
+        partial(_of_faces, per_face, errors.normaliser),
+        partial(_by_other_normalisers, errors),
+        partial(_visibility, errors),
+    )
     for subset, chosen in members.items():
         for figure, figured in (item for source in sources for item in source(chosen)):
             if isinstance(figured, str):
@@ -209,13 +214,14 @@ _Figured = tuple[float, int] | str
 """Value and number of faces, or why there is none."""
 
 
-def _of_faces(errors: FaceErrors, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, _Figured]]:
-    for figure in figure_names(errors.protocol)[1:]:
-        values, faces = errors.per_face(figure)
-        values = values[chosen[faces]]
+def _of_faces(
+    per_face: Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]], normaliser: str, chosen: NDArray[np.bool_]
+) -> Iterator[tuple[str, _Figured]]:
+    for figure, (every, faces) in per_face.items():
+        values = every[chosen[faces]]
         kind = "visible" if figure == "nme/visible" else "covered"
         lacking = f"the annotation has no {kind} landmark on these faces"
-        yield f"{figure}@{errors.normaliser}", (metrics.mean(values), len(values)) if len(values) else lacking
+        yield f"{figure}@{normaliser}", (metrics.mean(values), len(values)) if len(values) else lacking
 
 
 def _by_other_normalisers(errors: FaceErrors, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, _Figured]]:

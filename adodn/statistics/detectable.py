@@ -42,9 +42,8 @@ def minimum_detectable_difference(
     critical = float(stats.t.isf(level / 2, count - 1))
 
     def lacking(shift: float) -> float:
-        """How much power lacks where the true mean is so many standard errors."""
-        beyond = stats.nct.sf(critical, count - 1, shift) + stats.nct.cdf(-critical, count - 1, shift)
-        return power - float(beyond)
+        """How much power lacks where the true mean is so many standard errors; a wrong sign is no find."""
+        return power - float(stats.nct.sf(critical, count - 1, shift))
 
     upper = critical
     while lacking(upper) > 0:
