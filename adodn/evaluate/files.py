@@ -81,7 +81,11 @@ def pack(kept: Kept) -> bytes:
     if errors.predicted_visible is not None:
         arrays[_TOLD] = errors.predicted_visible
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:  # a fixed date, for equal bytes
+                content = np.asarray(array, order="C")
+                np.lib.format.write_array(member, content, version=(1, 0), allow_pickle=False)
     return file.getvalue()
 
 
