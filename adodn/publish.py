@@ -65,8 +65,7 @@ class Measured:
         """File name → content, as they are kept and shown: the report, the error of each face, the pictures."""
         ced, sheet = PICTURES
         return {
-            "figures.json": self.report.to_json().encode(),
-            "errors.csv": self.report.errors.to_csv().encode(),
+            **self.report.files(),
             ced: self.ced,
             sheet: self.sheet,
         }
@@ -261,8 +260,8 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     tracker = Tracker(places.mlflow_tracking_uri)
     tracker.attach(tracking_run_id)
     tracker.log_report(measured.report)
-    for file_name in PICTURES:
-        tracker.log_bytes(f"evaluation/{measured.report.dataset}-{file_name}", measured.files()[file_name])
+    for file_name, content in zip(PICTURES, (measured.ced, measured.sheet), strict=True):
+        tracker.log_bytes(f"evaluation/{measured.report.dataset}-{file_name}", content)
     version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
     decision = registry.promote_if_better(version.name, primary_metric(measured.report), why=why)
     return Published(model_uri=version.uri, is_champion=decision.moved, reason=decision.reason, run_url=tracker.run_url)

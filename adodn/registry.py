@@ -110,8 +110,10 @@ def register(
         why: What the audit says.
 
     Raises:
+        ConfigError: If two reports have a figure of the same name.
         TrackingError: If the server refuses or cannot be reached.
     """
+    results = _result_tags(reports)
     uri, client = _connect()
     name = f"adodn-{config.model.protocol}"
     with reaching(uri, f"register {name!r}"):
@@ -121,7 +123,7 @@ def register(
             "config_sha256": hashes[CONFIG],
             "fingerprint": config.fingerprint(),
             "training_dataset_digest": config.data.dataset,
-            **_result_tags(reports),
+            **results,
         }
         _ensure_registered_model(client, name)
         created = client.create_model_version(name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
@@ -134,6 +136,7 @@ def add_reports(name_or_uri: str, reports: Sequence[EvaluationReport]) -> None:
     """Keep further evaluations with a version, e.g. the champion's on a dataset that is new.
 
     Raises:
+        ConfigError: If two reports have a figure of the same name.
         TrackingError: If the server refuses or cannot be reached.
     """
     uri, client = _connect()
@@ -153,7 +156,7 @@ def promote_if_better(name: str, metric: str, *, why: str, who: str | None = Non
         who: Whom the audit names; the user of this process where not given.
 
     Returns:
-        Whether the alias moved, and the reason. Two figures of different dataset digests are never compared.
+        Whether the alias moved, and the reason. Figures of other data, or of another number of faces, are not compared.
 
     Raises:
         ConfigError: If more is better in the metric.
@@ -297,6 +300,12 @@ def _judge(challenger: ModelVersion, champion: ModelVersion | None, metric: str)
             reason=f"champion {champion.version} was measured by {metric} {seen}, challenger {challenger.version} on "
             f"dataset {ours.dataset_digest}; evaluate both on the same",
         )
+    if theirs.num_faces != ours.num_faces:
+        return Decision(
+            moved=False,
+            reason=f"champion {champion.version} was measured by {metric} on {theirs.num_faces} faces, challenger "
+            f"{challenger.version} on {ours.num_faces}; evaluate both on the whole split",
+        )
     better = ours.value < theirs.value
     compared = f"{ours.value:.6f} against champion {champion.version}'s {theirs.value:.6f}, {ours.num_faces} faces"
     return Decision(moved=better, reason=f"{'better' if better else 'not better'}: {metric} {compared}")
@@ -308,6 +317,13 @@ def _score(version: ModelVersion, metric: str) -> _Score | None:
 
 
 def _result_tags(reports: Sequence[EvaluationReport]) -> dict[str, str]:
+    names = [result.name for report in reports for result in report.results]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"each figure of a version has one value, but {twice[0]!r} comes from several of {len(reports)} reports; "
+            "give one report of each dataset"
+        )
     return {
         _RESULT + metric_key(result.name): json.dumps(
             asdict(_Score(value=result.value, num_faces=result.num_faces, dataset_digest=report.dataset_digest))

@@ -193,7 +193,7 @@ class Tracker:
         return [epochs[epoch] for epoch in sorted(epochs)]
 
     def log_report(self, report: EvaluationReport) -> None:
-        """Record an evaluation: figures as metrics, the report as JSON, per-face errors as CSV.
+        """Record an evaluation: headline figures as metrics, all as JSON, the errors of each face as CSV and npz.
 
         Raises:
             TrackingError: If the server refuses or stays away.
@@ -202,8 +202,8 @@ class Tracker:
         metrics = [Metric(metric_key(result.name), result.value, now, 0) for result in report.results]
         tags = [RunTag(f"dataset_digest.{report.dataset}", report.dataset_digest)]
         self._patiently("log a report", lambda: self._client.log_batch(self.run_id, metrics=metrics, tags=tags))
-        self.log_bytes(f"evaluation/{report.dataset}.json", report.to_json().encode())
-        self.log_bytes(f"evaluation/{report.dataset}.csv", report.errors.to_csv().encode())
+        for file_name, content in report.files().items():
+            self.log_bytes(f"evaluation/{report.dataset}{PurePosixPath(file_name).suffix}", content)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Send what is left, and close the run.

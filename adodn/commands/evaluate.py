@@ -1,6 +1,7 @@
 """`adodn evaluate`: a model on a sharded dataset; with `--register` its results and itself go on record."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from adodn import publish, settings
 from adodn.errors import ConfigError
-from adodn.evaluate import EvaluationReport
+from adodn.evaluate import ALL, EvaluationReport
 
 
 def register(app: typer.Typer) -> None:
@@ -57,15 +58,27 @@ def write_files(measured: publish.Measured, folder: Path) -> None:
 
 def results_table(report: EvaluationReport) -> Table:
     """The figures of a report."""
-    table = Table(caption=f"dataset {report.dataset_digest[:12]}, {report.protocol} landmarks")
+    return _table(report.rows(), f"dataset {report.dataset_digest[:12]}, {report.protocol} landmarks")
+
+
+def details_table(report: EvaluationReport) -> Table:
+    """All faces by parts, visible and covered landmarks, and other normalisers; single landmarks are in the files."""
+    lacking = sorted(set(report.left_out.values()))
+    return _table(report.detail_rows(ALL), f"left out: {'; '.join(lacking)}" if lacking else "nothing was left out")
+
+
+def _table(rows: Sequence[tuple[str, str, str]], caption: str) -> Table:
+    table = Table(caption=caption)
     for column in ("result", "value", "faces"):
         table.add_column(column, justify="left" if column == "result" else "right")
-    for row in report.rows():
+    for row in rows:
         table.add_row(*row)
     return table
 
 
 def _show(report: EvaluationReport, answer: dict[str, object]) -> None:
-    Console().print(results_table(report))
+    console = Console()
+    console.print(details_table(report))
+    console.print(results_table(report))
     if "model_uri" in answer:
         typer.echo(f"registered {answer['model_uri']}: {answer['reason']}")

@@ -12,7 +12,7 @@ import torch
 from mlflow.exceptions import RestException
 from typer.testing import CliRunner
 
-from adodn import models, registry, settings
+from adodn import models, protocols, registry, settings
 from adodn.cli import build
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError, TrackingError
@@ -44,13 +44,17 @@ class MeanColour(torch.nn.Module):
 
 
 def a_report(error: float, digest: str = "a" * 64, dataset: str = "rendered") -> EvaluationReport:
+    target = np.zeros((2, 68, 2))
+    target[:, 45, 0] = 1  # eyes one pixel apart, so that an error is an NME
     faces = FaceErrors(
-        protocol="68",
+        protocol=protocols.get("68"),
         normaliser="outer_eye_corners",
         keys=("one", "two"),
-        nme=np.array([error, error]),
-        predicted=np.zeros((2, 68, 2)),
         subsets=(("easy",), ("hard",)),
+        predicted=target + np.array([0, error]),
+        target=target,
+        visible=np.ones((2, 68), dtype=np.bool_),
+        boxes=np.array([[0.0, 0, 2, 2]] * 2),
     )
     return report(faces, dataset, digest, "outer_eye_corners")
 
@@ -215,6 +219,30 @@ def test_reports_of_several_datasets_stand_side_by_side(run_id: str) -> None:
 
     assert '"dataset_digest": "' + "c" * 64 in version.tags["result.300w/easy nme:outer_eye_corners"]
     assert '"dataset_digest": "' + "a" * 64 in version.tags["result.rendered/easy nme:outer_eye_corners"]
+
+
+def test_two_values_of_one_figure_are_refused(run_id: str) -> None:
+    """Reports of two versions of a dataset would overwrite each other; the figure is named, and nothing registered."""
+    reports = [a_report(0.1), a_report(0.2, digest="c" * 64)]
+
+    with pytest.raises(ConfigError, match=r"'rendered/all auc@0\.08' comes from several of 2 reports"):
+        registry.register(MeanColour(), CONFIG, reports, run_id)
+
+
+def test_figures_of_other_numbers_of_faces_are_not_compared(run_id: str) -> None:
+    """A challenger that was measured on fewer faces does not take the place, however good its figure."""
+    first = register(run_id, 0.10)
+    registry.promote_if_better(NAME, METRIC, why="w")
+    version = register(run_id, 0.01)
+    client = mlflow.MlflowClient(settings.get().mlflow_tracking_uri)
+    tag = "result." + METRIC.replace("@", ":")
+    fewer = json.loads(version.tags[tag]) | {"num_faces": 1}
+    client.set_model_version_tag(NAME, str(version.version), tag, json.dumps(fewer))
+
+    decision = registry.promote_if_better(NAME, METRIC, why="w")
+
+    assert (decision.moved, champion()) == (False, first.version)
+    assert "on 2 faces" in decision.reason
 
 
 def test_promotion_and_rollback_are_commands(run_id: str) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
@@ -191,17 +192,19 @@ def test_a_refusal_is_not_taken_for_an_outage(run_name: str) -> None:
 
 
 def test_a_report_is_kept_with_its_faces(run_name: str) -> None:
-    """Figures are metrics; JSON and per-face CSV are artifacts that read back byte for byte."""
+    """Figures are metrics; JSON, per-face CSV and npz are artifacts that read back byte for byte."""
     uri = settings.get().mlflow_tracking_uri
     tracker, report = start(uri, run_name), a_report(0.25)
     tracker.log_report(report)
 
-    def artifact(path: str) -> str:
-        return str(mlflow.artifacts.load_text(f"runs:/{tracker.run_id}/{path}"))
+    def artifact(path: str) -> bytes:
+        return Path(mlflow.artifacts.download_artifacts(f"runs:/{tracker.run_id}/{path}")).read_bytes()
 
     mlflow.set_tracking_uri(uri)
-    assert artifact("evaluation/rendered.json") == report.to_json()
-    assert artifact("evaluation/rendered.csv") == report.errors.to_csv()
+    kept = report.files()
+    assert artifact("evaluation/rendered.json") == kept["figures.json"]
+    assert artifact("evaluation/rendered.csv") == kept["errors.csv"]
+    assert artifact("evaluation/rendered.npz") == kept["errors.npz"]
     assert stored(tracker).data.metrics["rendered/easy nme:outer_eye_corners"] == 0.25
     assert stored(tracker).data.tags["dataset_digest.rendered"] == "a" * 64
 

@@ -1,6 +1,8 @@
 """Laws of the metrics that hold for any faces."""
 
 import math
+from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
@@ -93,3 +95,63 @@ def test_ced_climbs_from_nothing_to_all(values: list[float]) -> None:
 
     assert bool((curve.diff() >= 0).all())
     assert curve[-1].item() == 1
+
+
+@unhurried
+@given(errors, thresholds)
+def test_auc_lies_within_what_nme_and_failures_allow(values: list[float], threshold: float) -> None:
+    """For any faces the AUC lies in the bounds; without failures there is no room at all."""
+    rate, area = metrics.failure_rate(values, threshold), metrics.auc(values, threshold)
+    low, high = metrics.auc_bounds(metrics.mean(values), threshold, rate)
+
+    assert low - 1e-12 <= area <= high + 1e-12
+    if rate == 0:
+        assert (low, high) == pytest.approx((area, area), abs=1e-12)
+
+
+@unhurried
+@given(st.floats(0.001, 1), thresholds, st.floats(0.01, 0.99))
+def test_the_bounds_of_the_auc_are_attained(mean: float, threshold: float, rate: float) -> None:
+    """Faces that are all alike have the least AUC; faces that fail or are perfect the greatest."""
+    alike = [mean] * 7
+    split = [0.0] * 4 + [threshold * 1.5] * 3
+    low, _ = metrics.auc_bounds(mean, threshold)
+    _, high = metrics.auc_bounds(metrics.mean(split), threshold, 3 / 7)
+
+    assert metrics.auc(alike, threshold) == pytest.approx(low, abs=1e-12)
+    assert metrics.auc(split, threshold) == pytest.approx(high, abs=1e-12)
+
+
+@unhurried
+@given(errors, st.randoms(use_true_random=False), thresholds)
+def test_no_figure_depends_on_the_order_of_faces(values: list[float], random: Random, threshold: float) -> None:
+    """Shuffled faces give the same figures to the last bit; the mean is the exact sum, rounded, over the number."""
+    shuffled = random.sample(values, len(values))
+
+    for figure in (metrics.auc, metrics.failure_rate, metrics.auc_stepwise):
+        assert figure(values, threshold) == figure(shuffled, threshold)
+    assert metrics.mean(values) == metrics.mean(shuffled) == float(sum(map(Fraction, values))) / len(values)
+
+
+@unhurried
+@given(errors)
+def test_stepwise_auc_differs_by_less_than_a_step(values: list[float]) -> None:
+    """On a grid that ends at the threshold, Simpson's rule moves each face by at most two thirds of a step."""
+    difference = abs(metrics.auc_stepwise(values, 0.1) - metrics.auc(values, 0.1))
+
+    assert difference <= 2 / 3 * 0.0001 / 0.1 + 1e-12
+
+
+@unhurried
+@given(offsets, st.integers(0, 2**32 - 1))
+def test_visible_and_covered_landmarks_share_out_a_face(offset: np.ndarray, seed: int) -> None:
+    """A face's NME is that of its visible and of its covered landmarks, weighted by their numbers."""
+    found = metrics.landmark_errors(offset, np.zeros_like(offset), np.full(len(offset), 7.0))
+    visible = np.random.default_rng(seed).random(found.shape) < 0.5
+    total = np.zeros(len(found))
+    for chosen in (visible, ~visible):
+        if chosen.any():
+            values, faces = metrics.nme_where(found, chosen)
+            total[faces.numpy()] += values.numpy() * chosen.sum(axis=1)[faces.numpy()]
+
+    assert total / found.shape[1] == pytest.approx(found.mean(dim=1).numpy(), rel=1e-12, abs=1e-12)

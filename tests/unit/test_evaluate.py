@@ -1,5 +1,8 @@
 """Evaluation: faces measured in original pixels, each once, and results that name everything."""
 
+import csv
+import hashlib
+import io
 import json
 import math
 
@@ -9,6 +12,7 @@ import torch
 
 from adodn import evaluate, protocols
 from adodn.errors import ConfigError, DataError, TrainingDivergedError
+from adodn.evaluate.consistency import check
 from adodn.samples import Batch
 
 PROTOCOL = protocols.get("68")
@@ -52,6 +56,10 @@ def shifted_in_image(pixels: float, faces: int) -> evaluate.PredictFn:
         return whole.landmarks[chosen].double() + (shift @ turn.mT)[:, None]
 
     return predict
+
+
+def report_of(errors: evaluate.FaceErrors, digest: str = "0" * 64) -> evaluate.EvaluationReport:
+    return evaluate.report(errors, "300w", digest, "outer_eye_corners")
 
 
 def measure(*batches: Batch, pixels: float = 1.0) -> evaluate.FaceErrors:
@@ -108,7 +116,8 @@ def test_a_report_prints_percent_and_keeps_fractions() -> None:
     stored = json.loads(report.to_json())
 
     assert report.rows()[0] == ("300w/common nme@outer_eye_corners", "10.00 %", "1")
-    assert (stored["dataset_digest"], stored["protocol"]) == ("ab" * 32, "68")
+    assert report.rows()[-1][1] == "0.0000"
+    assert (stored["dataset_digest"], stored["protocol"], stored["num_faces"]) == ("ab" * 32, "68", 1)
     assert stored["results"][0]["value"] == report.value("300w/common nme@outer_eye_corners")
 
 
@@ -126,29 +135,19 @@ def test_a_report_keeps_to_the_normaliser_it_was_measured_with() -> None:
         evaluate.report(measure(make_batch(0, 1)), "300w", "ab" * 32, "pupils")
 
 
-def test_per_face_errors_read_back_to_the_same_bits() -> None:
-    """CSV out and in again gives the same key and the same float for each face."""
-    errors = measure(make_batch(0, 5))
+def test_csv_has_every_figure_of_every_face_to_the_same_bits() -> None:
+    """CSV out and in again gives each face the same float of each figure, and nothing where it has none."""
+    batch = make_batch(0, 5)
+    batch.visible[2, :10] = False
+    errors = measure(batch)
+    rows = list(csv.DictReader(io.StringIO(report_of(errors).files()["errors.csv"].decode())))
 
-    assert evaluate.read_csv(errors.to_csv(), "here") == dict(zip(errors.keys, errors.nme.tolist(), strict=True))
-    assert errors.to_csv().splitlines()[0] == "key,subset,nme@outer_eye_corners"
-    assert errors.to_csv().splitlines()[1].startswith("face-0,common|full,0.1")
-
-
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "key,subset,nme@x\nface,all,oops\n", "key,subset,nme@x\nface\n"])
-def test_other_csv_is_refused_with_its_address(text: str) -> None:
-    """A file that is not per-face errors is named."""
-    with pytest.raises(DataError, match=r"^run/errors\.csv: "):
-        evaluate.read_csv(text, "run/errors.csv")
-
-
-def test_pairs_are_in_one_order_and_of_the_same_faces() -> None:
-    """Two models are paired by key; a face that only one has seen is an error that names it."""
-    first, second = evaluate.paired({"b": 2.0, "a": 1.0}, {"a": 3.0, "b": 4.0})
-
-    assert (first.tolist(), second.tolist()) == ([1, 2], [3, 4])
-    with pytest.raises(DataError, match=r"\['c'\]"):
-        evaluate.paired({"a": 1.0}, {"a": 1.0, "c": 2.0})
+    assert list(rows[0])[:3] == ["key", "subset", "nme@outer_eye_corners"]
+    assert [row["key"] for row in rows] == list(errors.keys)
+    assert rows[0]["subset"] == "common|full"
+    assert [float(row["nme@outer_eye_corners"]) for row in rows] == errors.nme.tolist()
+    assert [float(row["nme/landmark/chin@outer_eye_corners"]) for row in rows] == errors.landmark_errors[:, 8].tolist()
+    assert [bool(row["nme/occluded@outer_eye_corners"]) for row in rows] == [False, False, True, False, False]
 
 
 def test_extremes_are_ranked_by_error() -> None:
@@ -202,3 +201,130 @@ def test_crop_fractions_map_to_pixels_by_the_matrix() -> None:
     matrix = torch.tensor([[[10.0, 0, 5], [0, 10, -5]]])
 
     assert np.array_equal(evaluate.to_image(torch.tensor([[[0.5, 1.0]]]), matrix), [[[10, 5]]])
+
+
+def test_details_are_the_means_of_what_they_name() -> None:
+    """Parts, landmarks, visible and covered landmarks and other normalisers, each worked out from the landmarks."""
+    batch = make_batch(0, 4)
+    batch.visible[1, 36:42] = False
+    batch.visible[3, :] = False
+    pixels = torch.arange(68).double()
+
+    def off_by_its_number(images: torch.Tensor) -> torch.Tensor:
+        """Landmark i is found i pixels to the right."""
+        turn = torch.linalg.inv(batch.crop_to_image[:, :, :2])
+        shift = torch.stack([pixels, torch.zeros(68)], dim=1)
+        return batch.landmarks.double() + shift @ turn.mT
+
+    report = report_of(evaluate.face_errors(off_by_its_number, [batch], PROTOCOL, "outer_eye_corners"))
+    over = np.array([1 / 10, 1 / 20, 1 / 30, 1 / 40])
+    details = {result.name: (result.value, result.num_faces) for result in report.details}
+
+    def expect(figure: str, value: float, num_faces: int) -> None:
+        assert details[f"300w/{figure}"] == (pytest.approx(value, rel=1e-3), num_faces)
+
+    expect("all nme/part/right_eye@outer_eye_corners", 38.5 * over.mean(), 4)
+    expect("common nme/landmark/chin@outer_eye_corners", 8 * over[[0, 2]].mean(), 2)
+    expect("all nme/occluded@outer_eye_corners", (38.5 * over[1] + 33.5 * over[3]) / 2, 2)
+    without_eye = (33.5 * 68 - 38.5 * 6) / 62
+    expect("all nme/visible@outer_eye_corners", (33.5 * (over[0] + over[2]) + without_eye * over[1]) / 3, 3)
+    expect("full nme@box_width", 33.5 / 40, 4)
+    expect("full nme@box_diagonal", 33.5 / 40 / math.sqrt(2), 4)
+    squares = math.sqrt(float((pixels**2).sum()))
+    expect("all nrmse_eq10@outer_eye_corners", squares / 68 * over.mean(), 4)
+    assert "no covered landmark" in report.left_out["300w/common nme/occluded@outer_eye_corners"]
+
+
+def test_what_a_report_lacks_is_named_with_the_reason() -> None:
+    """No figure is silently absent or NaN: visibility of a model that tells none, normalisers that are 0 on a face."""
+    batch = make_batch(0, 3)
+    batch.image_boxes[1, 2] = 0
+    report = report_of(measure(batch))
+
+    assert report.left_out["300w/all occlusion_recall"] == "the model does not tell visibility"
+    assert report.left_out["300w/all nme@box_size"] == "it is 0 on 1 of these faces, first 'face-1'"
+    assert "300w/common nme@box_size" not in report.left_out
+    with pytest.raises(ConfigError, match=r"'300w/all nme@box_size': it is 0 on 1 .*'face-1'"):
+        report.value("300w/all nme@box_size")
+
+
+def test_visibility_is_measured_where_a_model_tells_it() -> None:
+    """Of four landmarks said to be covered three are, of six that are covered three are found."""
+    batch = make_batch(0, 2)
+    batch.visible[0, :6] = False
+    said = batch.visible.clone()
+    said[0, :3], said[1, 0] = True, False
+    errors = evaluate.face_errors(
+        lambda _: evaluate.Seen(landmarks=batch.landmarks, visible=said), [batch], PROTOCOL, "outer_eye_corners"
+    )
+    report = report_of(errors)
+
+    assert report.value("300w/all occlusion_precision") == 3 / 4
+    assert report.value("300w/all occlusion_recall") == 3 / 6
+    assert report.value("300w/all occlusion_f1") == pytest.approx(2 * 0.75 * 0.5 / 1.25, rel=1e-15)
+    assert evaluate.read_report(report.files()["errors.npz"], "here") == report
+
+
+def test_files_name_each_others_digests() -> None:
+    """The figures hold the sha256 of both files of errors, and equal errors give equal bytes."""
+    files, again = (report_of(measure(make_batch(0, 3))).files() for _ in range(2))
+
+    assert files == again
+    assert json.loads(files["figures.json"])["files"] == {
+        name: hashlib.sha256(files[name]).hexdigest() for name in ("errors.csv", "errors.npz")
+    }
+
+
+def test_the_report_is_made_anew_of_its_errors() -> None:
+    """Errors read back give every figure again, of own protocols too, and files of the same bytes."""
+    own = protocols.LandmarkProtocol(
+        name="mine", num_landmarks=68, flip=PROTOCOL.flip, normalisers={"eyes": ((36,), (45,))}, parts={"chin": (8,)}
+    )
+    errors = evaluate.face_errors(shifted_in_image(1, 10), [make_batch(0, 5)], own, "eyes")
+    report = evaluate.report(errors, "mine", "ab" * 32, "eyes", thresholds=(0.05,))
+
+    again = evaluate.read_report(report.files()["errors.npz"], "here")
+
+    assert again == report
+    assert again.files() == report.files()
+
+
+def test_full_must_be_common_and_challenging() -> None:
+    """A face of `full` that is in neither part is named, and no figure of it is made."""
+    batch = make_batch(0, 4)
+    batch.subsets[2] = ("full",)
+
+    with pytest.raises(DataError, match=r"'face-2' is in \['full'\] \(1 such"):
+        report_of(measure(batch))
+
+
+def test_a_report_says_what_was_checked() -> None:
+    """Three checks apply to faces of 300W; the last does not where there are no such subsets."""
+    plain = make_batch(0, 3)
+    plain.subsets[:] = [("easy",)] * 3
+
+    assert len(report_of(measure(make_batch(0, 3))).checks) == 3
+    assert len(report_of(measure(plain)).checks) == 2
+
+
+@pytest.mark.parametrize(("figure", "wrong"), [("nme@outer_eye_corners", 0.07), ("auc@0.10", 0.9)])
+def test_figures_that_contradict_each_other_are_refused(figure: str, wrong: float) -> None:
+    """A mean that its landmarks do not give, or an AUC that the mean does not allow, is never reported."""
+    errors = measure(make_batch(1, 3))
+    figures = {"nme@outer_eye_corners": float(errors.nme.mean()), "failure_rate@0.10": 0.0}
+    figures["auc@0.10"] = 1 - figures["nme@outer_eye_corners"] / 0.10
+    everyone = {"all": np.ones(3, dtype=np.bool_)}
+    assert check(errors, everyone, {"all": figures}, (0.10,))
+
+    with pytest.raises(ValueError, match="must"):
+        check(errors, everyone, {"all": figures | {figure: wrong}}, (0.10,))
+
+
+@pytest.mark.parametrize("field", ["image_landmarks", "image_boxes"])
+def test_an_annotation_that_is_not_finite_names_the_face(field: str) -> None:
+    """A face that cannot be measured is never measured as NaN."""
+    batch = make_batch(0, 3)
+    getattr(batch, field)[2, 0] = math.nan
+
+    with pytest.raises(DataError, match=r"'face-2': (target|boxes) must be finite"):
+        measure(batch)

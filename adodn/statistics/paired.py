@@ -1,18 +1,22 @@
-"""Whether two models differ on the same faces: paired tests over per-face errors. Not here: what an error is.
+"""Two models on the same faces: is the difference more than chance, and between which bounds does it lie.
 
 result = paired_permutation_test(errors_a, errors_b)
 result.difference, result.pvalue        # mean of a - b; negative when a is better
+interval = paired_bootstrap_interval(errors_a, errors_b)
+
+What is said is of these two models and of faces like these; of recipes, `compare_trainings` speaks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import stats
 
 from adodn.metrics import Array
+from adodn.statistics.pairs import paired_differences
 
 _NUMBERS_AT_ONCE = 2_000_000
 """Bounds the memory of a resampling to some 16 MB, however many faces there are."""
@@ -36,6 +40,7 @@ class Interval:
     low: float
     high: float
     confidence: float
+    method: Literal["BCa", "percentile"]
 
 
 def paired_permutation_test(
@@ -55,7 +60,7 @@ def paired_permutation_test(
     Raises:
         ValueError: If the two are not of one length of at least 2, or hold a number that is not finite.
     """
-    differences = _paired(a, b)
+    differences = paired_differences(a, b)
     result = stats.permutation_test(
         (differences,),
         np.mean,
@@ -73,27 +78,31 @@ def paired_bootstrap_interval(
     b: Array | Sequence[float],
     *,
     confidence: float = 0.95,
+    method: Literal["BCa", "percentile"] = "BCa",
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Bias-corrected and accelerated (BCa) bootstrap interval of the mean of a - b.
+    """Bootstrap interval of the mean of a - b.
 
-    Faces are drawn with replacement and keep their pair, which is to draw their differences.
+    Faces are drawn with replacement and keep their pair, which is to draw their differences. `percentile` takes the
+    quantiles of the resampled means as they are; `BCa` (bias-corrected and accelerated: Efron, Better Bootstrap
+    Confidence Intervals, 1987) moves them where differences are skewed, as they are when a few faces fail.
 
     Args:
         a: `[N]`, one error a face.
         b: `[N]`, the errors of the same faces in the same order.
         confidence: Between 0 and 1.
+        method: Which interval.
         num_resamples: Bootstrap samples drawn.
         seed: Of the draw.
 
     Raises:
         ValueError: If the two are not of one length of at least 2, or hold a number that is not finite.
     """
-    differences = _paired(a, b)
+    differences = paired_differences(a, b)
     mean = float(differences.mean())
     if np.ptp(differences) == 0:  # BCa divides by the spread; without one, every resample has the same mean
-        return Interval(difference=mean, low=mean, high=mean, confidence=confidence)
+        return Interval(difference=mean, low=mean, high=mean, confidence=confidence, method=method)
     result = stats.bootstrap(
         (differences,),
         np.mean,
@@ -101,25 +110,11 @@ def paired_bootstrap_interval(
         vectorized=True,
         n_resamples=num_resamples,
         batch=_batch(differences),
-        method="BCa",
+        method=method,
         rng=np.random.default_rng(seed),
     )
     low, high = (float(bound) for bound in result.confidence_interval)
-    return Interval(difference=mean, low=low, high=high, confidence=confidence)
-
-
-def _paired(a: Array | Sequence[float], b: Array | Sequence[float]) -> NDArray[np.float64]:
-    first, second = (torch.as_tensor(values, dtype=torch.float64).detach().cpu().numpy() for values in (a, b))
-    if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
-        raise ValueError(
-            f"paired errors must be two [N] of the same faces, N at least 2; "
-            f"got {list(first.shape)} and {list(second.shape)}"
-        )
-    differences: NDArray[np.float64] = first - second
-    bad = np.flatnonzero(~np.isfinite(differences))
-    if len(bad):
-        raise ValueError(f"errors must be finite, got {first[bad[0]]!r} and {second[bad[0]]!r} at face {bad[0]}")
-    return differences
+    return Interval(difference=mean, low=low, high=high, confidence=confidence, method=method)
 
 
 def _batch(differences: NDArray[np.float64]) -> int:
