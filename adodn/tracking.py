@@ -219,7 +219,7 @@ class Tracker:
     def finish_nested(
         self, run_name: str, status: Literal["FINISHED", "FAILED", "KILLED"], tags: Mapping[str, str]
     ) -> None:
-        """Close a run inside this one for a process that could not, as when it was stopped; one already closed is tagged.
+        """Tag a run inside this one, and close it, if the process that began it could not.
 
         Raises:
             TrackingError: If the server refuses or stays away.

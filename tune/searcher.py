@@ -47,14 +47,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
     Args:
         study: As `storage.begin` gives it.
         space: What is searched.
-        metric: What trials report of an epoch, kept as intermediate value; None: nothing is, as with several objectives.
+        metric: What trials report of an epoch, kept as intermediate value; None: nothing, as with several objectives.
         hooks: The search's own part.
         places: How long to wait for the database.
     """
 
-    def __init__(
-        self, study: optuna.Study, space: Space, metric: str | None, hooks: Hooks, places: Settings
-    ) -> None:
+    def __init__(self, study: optuna.Study, space: Space, metric: str | None, hooks: Hooks, places: Settings) -> None:
         super().__init__()
         self._study = study
         self._space = {parameter.name: distribution(parameter) for parameter in space.parameters}

@@ -102,7 +102,9 @@ def load(name: str, places: Settings) -> optuna.Study:
     try:
         return patiently(lambda: optuna.load_study(study_name=name, storage=storage), places)
     except KeyError:
-        raise SearchError(f"no search {name!r} in {shown_url(places)}; `adodn search --name {name}` begins it") from None
+        raise SearchError(
+            f"no search {name!r} in {shown_url(places)}; `adodn search --name {name}` begins it"
+        ) from None
 
 
 def settle(study: optuna.Study, finished: Callable[[FrozenTrial], Sequence[float] | None]) -> list[int]:
