@@ -199,6 +199,7 @@ def _start_tracking(plan: Plan, places: Settings) -> Tracker:
 
 def _tuner(parts: _Search, left: int, at_once: int) -> tune.Tuner:
     os.environ |= _QUIET
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the files that it was told not to write
     plan, places = parts.plan, parts.places
     metric = val_metric(plan.config) if len(plan.objectives) == 1 else None
     return tune.Tuner(
@@ -210,6 +211,7 @@ def _tuner(parts: _Search, left: int, at_once: int) -> tune.Tuner:
             scheduler=scheduler(plan.config, metric, parts.study),
             # Not reused: a driver whose trial was stopped early still waits for its training, and cannot be.
             reuse_actors=False,
+            trial_dirname_creator=lambda trial: trial.config["job"].run_name,
         ),
         run_config=tune.RunConfig(
             name=plan.name,

@@ -60,6 +60,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         self._hooks = hooks
         self._places = places
         self._trials: dict[str, Trial] = {}
+        self._noted: dict[int, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial's job.
@@ -107,9 +108,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         """Nothing, likewise: no pickle is ever read."""
 
     def _note(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        if self._reported in result and math.isfinite(result[self._reported]):
-            epoch, value = int(result["epoch"]), float(result[self._reported])
-            patiently(lambda: trial.report(value, epoch), self._places)
+        """Keep an epoch's value, once: Tune shows the last one again when the trial is over."""
+        value, epoch = result.get(self._reported or ""), int(result.get("epoch", 0))
+        if value is not None and math.isfinite(value) and epoch > self._noted.get(trial.number, 0):
+            self._noted[trial.number] = epoch
+            patiently(lambda: trial.report(float(value), epoch), self._places)
 
     def _verdict(
         self, trial: Trial, result: Mapping[str, Any] | None, error: bool

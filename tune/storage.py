@@ -74,6 +74,7 @@ def begin(identity: Identity, places: Settings, *, defaults: Mapping[str, Scalar
         SearchError: If the name is taken and this is no resumption, if it is another search's, or the database does not
             answer.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(places)
     study = patiently(lambda: _create(identity, storage, resume), places)
     known = patiently(lambda: study.user_attrs, places).get(_IDENTITY)
