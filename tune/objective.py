@@ -33,7 +33,9 @@ class Job:
     """All that a trial needs; travels to its driver as plain values."""
 
     config: str
-    """The experiment as JSON."""
+    """The experiment that is varied, as JSON."""
+    fields: dict[str, object]
+    """Dotted fields with the trial's values. The config may refuse them together, which is the trial's own fault."""
     dataset_uris: tuple[str, ...]
     run_name: str
     search_run_id: str
@@ -58,7 +60,7 @@ def run_trial(given: dict[str, Any]) -> dict[str, str] | None:
 
 
 def _train(job: Job) -> None:
-    config, places = ExperimentConfig.from_json(job.config), settings.get()
+    config, places = ExperimentConfig.from_json(job.config).with_fields(job.fields), settings.get()
     if publish.claim_run(config, job.run_name, places) is not None:
         return
     workers = job.resources.num_workers

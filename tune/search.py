@@ -139,7 +139,8 @@ class _Search:
         plan = self.plan
         return {
             "job": Job(
-                config=self.config_of(trial).to_json(),
+                config=plan.config.to_json(),
+                fields=plan.space.fields_of(trial.params),
                 dataset_uris=plan.dataset_uris,
                 run_name=storage.run_name(self.study, trial),
                 search_run_id=self._tracker.run_id,
@@ -148,17 +149,13 @@ class _Search:
             )
         }
 
-    def config_of(self, trial: Trial | FrozenTrial) -> ExperimentConfig:
-        """The experiment of a trial."""
-        return self.plan.space.apply(self.plan.config, trial.params)
-
     def values(self, trial: Trial | FrozenTrial) -> tuple[float, ...] | None:
         """The objective's values, if the trial's training came to its end."""
         name = storage.run_name(self.study, trial)
         if not S3Store.from_settings(self.places).exists(publish.outcome_uri(name, self.places)):
             return None
-        outcome = publish.read_outcome(name, self.places)
-        return objective_values(outcome, self.config_of(trial), self.plan.objectives)
+        config = self.plan.space.apply(self.plan.config, trial.params)
+        return objective_values(publish.read_outcome(name, self.places), config, self.plan.objectives)
 
     def changed(self, trial: Trial, state: TrialState) -> None:
         """Show it; of a trial that is over, tell MLflow."""

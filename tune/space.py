@@ -96,9 +96,11 @@ class Space:
         Raises:
             ConfigError: If a field does not exist, or the config refuses a value.
         """
-        return config.with_fields(
-            {field: values[parameter.name] for parameter in self.parameters for field in parameter.fields}
-        )
+        return config.with_fields(self.fields_of(values))
+
+    def fields_of(self, values: Mapping[str, Scalar]) -> dict[str, object]:
+        """Dotted field → value, as `ExperimentConfig.with_fields` takes it."""
+        return {field: values[parameter.name] for parameter in self.parameters for field in parameter.fields}
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Name → row, as plain JSON."""
