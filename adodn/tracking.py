@@ -18,6 +18,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
@@ -231,9 +232,7 @@ class Tracker:
             for name, value in tags.items():
                 self._set_tag(run.info.run_id, name, value)
             if run.info.status == "RUNNING":
-                self._patiently(
-                    "close a run", lambda run_id=run.info.run_id: self._client.set_terminated(run_id, status)
-                )
+                self._patiently("close a run", partial(self._client.set_terminated, run.info.run_id, status))
 
     def _set_tag(self, run_id: str, name: str, value: str) -> None:
         self._patiently(f"tag {name!r}", lambda: self._client.set_tag(run_id, name, value))

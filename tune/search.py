@@ -10,10 +10,11 @@ files, some of which are pickles, are written but never read. What is found is `
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import ray
@@ -39,7 +40,11 @@ from tune.storage import Identity, patiently
 _LOG = logging.getLogger(__name__)
 _REDUCTION = 3
 """Of the trials that reach a rung, ASHA lets go on the best one in so many."""
-_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAIL: "FAILED"}
+_STATUS: dict[TrialState, Literal["FINISHED", "FAILED"]] = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "FINISHED",
+    TrialState.FAIL: "FAILED",
+}
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files of what MLflow has
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before its first epoch reports no metric
@@ -126,7 +131,7 @@ class _Search:
         """Take care of what is left running by a driver that is no more."""
         for number in patiently(lambda: storage.settle(self.study, self.values), self.places):
             name = storage.run_name(self.study, self.study.get_trials(deepcopy=False)[number])
-            self._track(lambda name=name: self._tracker.finish_nested(name, "KILLED", {}))
+            self._track(partial(self._tracker.finish_nested, name, "KILLED", {}))
         self._changed(self.study)
 
     def close(self, status: Any) -> None:
@@ -250,7 +255,7 @@ def _at_once(plan: Plan) -> int:
     wanted = {"CPU": plan.resources.num_workers * plan.resources.cpus_per_worker}
     wanted |= {"GPU": plan.resources.num_workers} if plan.resources.use_gpu else {}
     there = ray.cluster_resources()
-    fits = min(math.floor(there.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
+    fits: int = min(math.floor(there.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
     if fits < 1:
         asked = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
         has = ", ".join(f"{there.get(kind, 0):g} {kind}" for kind in wanted)
@@ -260,8 +265,8 @@ def _at_once(plan: Plan) -> int:
     return min(fits, plan.concurrent or fits)
 
 
-def best(study: optuna.Study) -> Sequence[FrozenTrial]:
+def best(study: optuna.Study) -> list[FrozenTrial]:
     """The trial with the least value, or with several objectives those that none beats in all: the Pareto front."""
     if any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
-        return study.best_trials
+        return list(study.best_trials)
     return []
