@@ -228,16 +228,17 @@ def scheduler(config: ExperimentConfig, metric: str | None, study: optuna.Study)
     """ASHA on the reported epoch, its rungs as the study's trials left them; no early stops without a metric.
 
     The first rung lies behind the warm-up in which the importance map is always taken: p and τ_d mean nothing before.
+    None lies at the last epoch, where there is nothing left to save.
     """
-    if metric is None:
+    last = config.train.epochs - 1
+    first = max(1, round(config.train.epochs / _REDUCTION**2), config.model.drop_warmup_epochs + 1)
+    if metric is None or first > last:
         return FIFOScheduler()
-    epochs = config.train.epochs
-    first = min(epochs, max(1, round(epochs / _REDUCTION**2), config.model.drop_warmup_epochs + 1))
     asha = ASHAScheduler(
         time_attr="epoch",
         metric=metric,
         mode="min",
-        max_t=epochs,
+        max_t=last,
         grace_period=first,
         reduction_factor=_REDUCTION,
         stop_last_trials=False,

@@ -307,6 +307,29 @@ def test_no_trial_is_stopped_before_the_mask_is_dropped(places: Settings) -> Non
     assert decisions == ["CONTINUE", "CONTINUE", "STOP"]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 9, 27])
+def test_no_trial_is_stopped_at_its_last_epoch(places: Settings, epochs: int) -> None:
+    """There is nothing left to save, and its result counts, however bad."""
+    config = CONFIG.with_fields({"train.epochs": epochs, "model.drop_warmup_epochs": 0})
+    study = begun(places)
+    search = searcher(study, Trainings(study), places)
+    for number in range(4):
+        search.suggest(str(number))
+        for epoch in range(1, epochs + 1):
+            search.on_trial_result(str(number), {"epoch": epoch, METRIC: 0.1})
+    asha = scheduler(config, METRIC, study)
+
+    @dataclass
+    class Late:
+        trial_id: str = "late"
+
+    asha.on_trial_add(None, Late())
+    values = [0.01] * (epochs - 1) + [9.0]
+    decisions = [str(asha.on_trial_result(None, Late(), {"epoch": n + 1, METRIC: v})) for n, v in enumerate(values)]
+
+    assert decisions == ["CONTINUE"] * epochs
+
+
 def test_two_objectives_have_a_front(places: Settings) -> None:
     """Of several values the best are those that no other trial beats in all."""
     study = begun(places, objectives=("nme", "parameters"))
