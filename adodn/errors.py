@@ -10,6 +10,7 @@
     ├── CheckpointError            a checkpoint or model file does not fit, or is damaged
     ├── TrainingDivergedError      the loss is not finite
     ├── TrackingError              the MLflow server refused, or could not be reached
+    ├── SearchError                a study is another search's, in use, or its database could not be reached
     ├── PromotionRefusedError      a model may not take an alias
     └── StackError                 the local services could not be started or stopped
 
@@ -56,6 +57,10 @@ class TrainingDivergedError(AdodnError):
 
 class TrackingError(AdodnError):
     """The MLflow server refused, or could not be reached."""
+
+
+class SearchError(AdodnError):
+    """A study is another search's, in use, or its database could not be reached."""
 
 
 class PromotionRefusedError(AdodnError):

@@ -18,6 +18,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
@@ -43,6 +44,8 @@ _ENVIRONMENT = {
 }
 """Some 7 s of retries, where MLflow's own defaults hold a caller for minutes when the server is down; and nothing
 printed, since standard output is for `--json`."""
+PARENT = "mlflow.parentRunId"
+"""Tag of a run inside another: the other's id."""
 _CONNECT_S = 5.0
 _DIGEST_LENGTH = 36
 """MLflow stores no longer digest of a dataset."""
@@ -176,7 +179,7 @@ class Tracker:
         Raises:
             TrackingError: If the server refuses or stays away.
         """
-        self._patiently(f"tag {name!r}", lambda: self._client.set_tag(self.run_id, name, value))
+        self._set_tag(self.run_id, name, value)
 
     def history(self) -> list[dict[str, float]]:
         """Metrics of each epoch that the server has, in order; those of evaluations are not among them.
@@ -213,6 +216,26 @@ class Tracker:
         """
         self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
         self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
+
+    def finish_nested(
+        self, run_name: str, status: Literal["FINISHED", "FAILED", "KILLED"], tags: Mapping[str, str]
+    ) -> None:
+        """Tag a run inside this one, and close it, if the process that began it could not.
+
+        Raises:
+            TrackingError: If the server refuses or stays away.
+        """
+        mine = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{run_name}'"
+        experiment = self._known_run().info.experiment_id
+        runs = self._patiently("find a run", lambda: self._client.search_runs([experiment], mine))
+        for run in runs:
+            for name, value in tags.items():
+                self._set_tag(run.info.run_id, name, value)
+            if run.info.status == "RUNNING":
+                self._patiently("close a run", partial(self._client.set_terminated, run.info.run_id, status))
+
+    def _set_tag(self, run_id: str, name: str, value: str) -> None:
+        self._patiently(f"tag {name!r}", lambda: self._client.set_tag(run_id, name, value))
 
     def _known_run(self) -> Run:
         if self._run is None:

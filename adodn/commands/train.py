@@ -89,7 +89,7 @@ def train(
 def _train(
     config: ExperimentConfig, datasets: list[str], run_name: str, places: settings.Settings, **resources: Any
 ) -> publish.Outcome:
-    _prepare_ray(places)
+    prepare_ray(places)
     # Ray and MLflow take seconds to import: only those who train wait.
     from adodn.train import distributed
 
@@ -99,7 +99,7 @@ def _train(
     )
 
 
-def _prepare_ray(places: settings.Settings) -> None:
+def prepare_ray(places: settings.Settings) -> None:
     """Set what Ray reads once, when it is imported."""
     if token := places.ray_auth_token.get_secret_value():
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}

@@ -8,7 +8,7 @@ A run is known by (storage, run name). Whoever starts it again under the same na
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,14 @@ class Resources:
 
 
 def train(
-    config: ExperimentConfig, dataset_uris: Sequence[str], *, run_name: str, resources: Resources, places: Settings
+    config: ExperimentConfig,
+    dataset_uris: Sequence[str],
+    *,
+    run_name: str,
+    resources: Resources,
+    places: Settings,
+    tags: Mapping[str, str] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Outcome:
     """Train, or go on training, on the Ray cluster at hand.
 
@@ -81,13 +88,16 @@ def train(
         run_name: Names the run in storage and in MLflow.
         resources: Where it runs.
         places: Endpoints and credentials.
+        tags: Of the run in MLflow, beside its own.
+        callbacks: Ray Train's, that hear of each epoch.
 
     Raises:
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
         AdodnError: Whatever stopped the workers for good.
     """
     _check(config, resources)
-    tracker = _start_tracking(config, dataset_uris, run_name, resources, places)
+    more = {"workers": str(resources.num_workers), **(tags or {})}
+    tracker = _start_tracking(config, dataset_uris, run_name, more, places)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -106,7 +116,7 @@ def train(
         ),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
-        run_config=_run_config(run_name, resources, places, val_metric(config)),
+        run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
     )
     try:
         result = trainer.fit()
@@ -136,7 +146,7 @@ def _check(config: ExperimentConfig, resources: Resources) -> None:
 
 
 def _start_tracking(
-    config: ExperimentConfig, dataset_uris: Sequence[str], run_name: str, resources: Resources, places: Settings
+    config: ExperimentConfig, dataset_uris: Sequence[str], run_name: str, tags: Mapping[str, str], places: Settings
 ) -> Tracker:
     store = S3Store.from_settings(places)
     manifests = {uri: read_manifest(store, uri) for uri in dataset_uris}
@@ -146,7 +156,7 @@ def _start_tracking(
         run_name,
         fingerprint=config.fingerprint(),
         params=params_of(config),
-        tags={"mlflow.source.git.commit": git_commit(), "workers": str(resources.num_workers)},
+        tags={"mlflow.source.git.commit": git_commit(), **tags},
         datasets=[
             DatasetRef(name=manifest.dataset, digest=manifest.digest, uri=uri) for uri, manifest in manifests.items()
         ],
@@ -154,11 +164,14 @@ def _start_tracking(
     return tracker
 
 
-def _run_config(run_name: str, resources: Resources, places: Settings, metric: str) -> RunConfig:
+def _run_config(
+    run_name: str, resources: Resources, places: Settings, metric: str, callbacks: Sequence[Any]
+) -> RunConfig:
     return RunConfig(
         name=run_name,
         storage_path=places.runs_uri.removeprefix("s3://"),
-        storage_filesystem=_filesystem(places),
+        storage_filesystem=filesystem(places),
+        callbacks=list(callbacks),
         failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
         # One checkpoint of the best epoch, and always the last.
         checkpoint_config=CheckpointConfig(
@@ -168,7 +181,8 @@ def _run_config(run_name: str, resources: Resources, places: Settings, metric: s
     )
 
 
-def _filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
+def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
+    """The store of the settings, as Ray writes to it."""
     endpoint = urlsplit(places.s3_endpoint_url)
     return pyarrow.fs.S3FileSystem(
         access_key=places.s3_access_key,
@@ -308,10 +322,15 @@ def _line(state: TrainState, metrics: dict[str, float]) -> str:
     )
 
 
-def connect(address: str | None) -> None:
-    """Join the Ray cluster at `address`, or the one whose job this is, or start one for this process alone."""
+def connect(address: str | None, *, show_workers: bool = True) -> None:
+    """Join the Ray cluster at `address`, or the one whose job this is, or start one for this process alone.
+
+    Args:
+        address: host:port of its head.
+        show_workers: Print what the workers print.
+    """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
-        ray.init(address=address, log_to_driver=True)
+        ray.init(address=address, log_to_driver=show_workers)

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     bench_planning,
     bench_predict,
     bench_render,
+    bench_search,
     bench_sharding,
     bench_training,
 )
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "nuclear_norm": bench_training.run,
     "geometry_outer": bench_geometry.run,
     "backbones": bench_backbones.run,
+    "search_trial_overhead": bench_search.run,
     "predict_latency": bench_predict.run_latency,
     "predict_throughput": bench_predict.run_throughput,
 }

@@ -17,10 +17,11 @@ HOMES = {
     "botocore": ("adodn/data/store.py", "infra/"),
     "matplotlib": ("adodn/plots.py",),
     "numba": ("adodn/datasets/rendering/compiled.py",),
+    "sqlalchemy": ("tune/storage.py",),
     "typer": ("adodn/cli.py", "adodn/commands/"),
     "infra": ("infra/", "adodn/commands/"),
     "flows": ("flows/",),
-    "tune": ("tune/",),
+    "tune": ("tune/", "adodn/commands/", "flows/"),
 }
 
 

@@ -26,6 +26,7 @@ def test_every_promised_benchmark_exists() -> None:
         "nuclear_norm",
         "geometry_outer",
         "backbones",
+        "search_trial_overhead",
         "predict_latency",
         "predict_throughput",
     }

@@ -1,0 +1,115 @@
+"""Flow `tune-adodn`: search hyperparameters on the Ray cluster, show what each trial came to. The search is `tune`'s.
+
+prefect deployment run tune-adodn --param recipe=adodn_rendered --param trials=20 --watch
+"""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from adodn import recipes, settings
+from adodn.settings import Settings
+from flows.jobs import run_job, stop_jobs
+from flows.shard import RENDERED, DatasetName, shard_dataset
+from flows.train import RecipeName, allowed_dataset, differences, experiment
+from tune import report, storage
+from tune.space import SPACES
+
+SpaceName = StrEnum("SpaceName", sorted((name, name) for name in SPACES))  # type: ignore[misc]
+DEFAULT_RECIPE, PAPERS = RecipeName("adodn_smoke"), SpaceName("papers")
+_TRIAL = re.compile(r"\btrial (\d+)/(\d+): ")
+
+
+@flow(name="tune-adodn", on_cancellation=[stop_jobs])
+def tune_adodn(
+    recipe: RecipeName = DEFAULT_RECIPE,
+    dataset: DatasetName = RENDERED,
+    root: Path | None = None,
+    options: dict[str, int | str] | None = None,
+    dataset_uri: str | None = None,
+    space: SpaceName = PAPERS,
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 6,
+    concurrent: Annotated[int, Field(ge=1, le=1024)] | None = None,
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1,
+    gpu: bool = False,
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
+    changes: dict[str, bool | int | float | str] | None = None,
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,69}$")] | None = None,
+) -> dict[str, Any]:
+    """Shard a dataset and search a recipe's hyperparameters on it. Bare, it is a short search on rendered faces.
+
+    Args:
+        recipe: What trials vary; its own values are the first trial.
+        dataset: Raw dataset to shard first; shards that are there are used as they are.
+        root: The local folder that holds it; none for a rendered one.
+        options: What the dataset takes, e.g. `{"num_train": 500}`.
+        dataset_uri: A dataset that is sharded already, instead of the three above.
+        space: What is searched.
+        trials: In all, those before a resumption included.
+        concurrent: Trials at once; by default as many as the cluster holds.
+        workers: Processes that train a trial together.
+        gpu: One GPU a worker.
+        epochs: Instead of the recipe's.
+        changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
+        name: Resumes the search of that name; by default one of its own, which retries of this flow run resume.
+
+    Returns:
+        As `adodn search --json` prints it.
+    """
+    config = experiment(recipe, epochs, changes, workers)
+    uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
+    search = name or f"{recipe}-{str(flow_run.id)[:8]}"
+    command = ["adodn", "search", "--name", search, "--recipe", recipe, "--dataset", uri, "--space", space]
+    command += ["--trials", str(trials), "--workers", str(workers), "--resume"]
+    command += ["--concurrent", str(concurrent)] if concurrent else []
+    changed = differences(recipes.get(recipe), config)
+    command += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
+    _run(command + (["--gpu"] if gpu else []), search)
+    places = settings.get()
+    found = report.answer(storage.load(search, places), places)
+    _show(found, places)
+    return found
+
+
+def _run(command: list[str], search: str) -> None:
+    """Search on the Ray cluster, and show how far it is."""
+    progress = create_progress_artifact(progress=0.0, key="search-progress", description=f"searching {search}")
+    assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
+
+    def on_line(line: str) -> None:
+        if found := _TRIAL.search(line):
+            update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
+
+    run_job("search", command, on_line)
+    update_progress_artifact(progress, progress=100.0)
+
+
+def _show(found: dict[str, Any], places: Settings) -> None:
+    """Publish the trials, the best of them, and where to look further."""
+    rows = [
+        {name: row[name] for name in ("number", "state", "epochs", "nme", "values", "error", "run_name")}
+        | row["params"]
+        for row in found["trials"]
+    ]
+    create_table_artifact(table=rows, key="trials", description=f"search {found['name']}")
+    best = "\n".join(f"- trial {row['number']}: {row['values']}, {row['params']}" for row in found["best"])
+    create_markdown_artifact(
+        f"{best}\n\nMore pictures: `pip install optuna-dashboard`, then `optuna-dashboard {found['study']}`",
+        key="best-trials",
+        description=f"best of search {found['name']}",
+    )
+    create_link_artifact(link=places.mlflow_tracking_uri, link_text="MLflow", key="search-mlflow")
+    create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="search-ray-dashboard")
