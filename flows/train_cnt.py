@@ -79,7 +79,8 @@ def train_cnt(
         gpu: One GPU a worker.
         micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of both recipes, e.g. `{"train.seed": 1}`.
-        run_name: Resumes the runs of that name; by default runs of its own, which retries of this flow run resume.
+        run_name: Begins the names of all its runs, and resumes those there are; by default a name of its own, whose
+            runs retries of this flow run resume.
 
     Returns:
         The evaluation of each dataset's model, in the order of the datasets.
@@ -89,12 +90,13 @@ def train_cnt(
     for config in (first, second):
         check_workers(config, crew)
     sharded = [open_dataset(uri) for uri in allowed_datasets(dataset_uris) or shard_all(datasets)]
-    run = run_name or f"{on_all(first, sharded).run_name}-{str(flow_run.id)[:8]}"
-    train(run, command(run, recipe + _STAGE_1, first, [dataset.uri for dataset in sharded], crew), step="stage-1")
+    name = run_name or f"{recipe}-{on_all(first, sharded).fingerprint()}-{str(flow_run.id)[:8]}"
+    both = f"{name}-stage1"
+    train(both, command(both, recipe + _STAGE_1, first, [dataset.uri for dataset in sharded], crew), step="stage-1")
     answers = []
     for number, dataset in enumerate(sharded):
-        own = f"{run}-{number}-{dataset.manifest.dataset}"
-        train(own, command(own, recipe, second, [dataset.uri], crew, from_model=run), step=f"stage-2-{number}")
+        own = f"{name}-{number}-{dataset.manifest.dataset}"
+        train(own, command(own, recipe, second, [dataset.uri], crew, from_model=both), step=f"stage-2-{number}")
         answers.append(evaluate(own, dataset.uri, step=f"evaluate-{number}"))
         show(answers[-1], own)
     return answers
