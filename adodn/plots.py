@@ -5,12 +5,14 @@ jpeg = error_sheet(errors, batches)
 """
 
 import io
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from adodn import metrics
 from adodn.evaluate import FaceErrors
+from adodn.models.nuclear_norm import effective_rank
 from adodn.samples import Batch
 
 _TRUTH = (60, 220, 90)
@@ -102,6 +105,30 @@ def history_figure(history: Sequence[Mapping[str, float]]) -> bytes:
         _draw_history(axes, quantity, {name: [epoch.get(name, math.nan) for epoch in history] for name in series})
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
+    return _png(figure)
+
+
+def spectrum_figure(spectra: Mapping[str, Sequence[float]]) -> bytes:
+    """Singular values by their number, one curve a matrix with its effective rank, as PNG.
+
+    Args:
+        spectra: Name → singular values, largest first. Zeros are not drawn, as the axis is logarithmic.
+
+    Raises:
+        ValueError: If there is no curve, or one has no values.
+    """
+    if not spectra or not all(spectra.values()):
+        raise ValueError("a spectrum needs at least one curve, and each at least one value")
+    figure, axes = _figure("Singular values of the low-rank matrix")
+    for colour, (name, values) in zip(itertools.cycle(_COLOURS), spectra.items(), strict=False):
+        rank = float(effective_rank(torch.tensor(values, dtype=torch.float64)))
+        label = f"{name}   effective rank {rank:.1f} of {len(values)}, sum {sum(values):.3g}"
+        drawn = [value if value > 0 else math.nan for value in values]
+        axes.plot(range(1, len(values) + 1), drawn, color=colour, linewidth=1.8, label=label)
+        axes.axvline(rank, color=colour, linewidth=1, linestyle=":")
+    axes.set_yscale("log")
+    axes.set(xlabel="number of the singular value; dotted: effective rank", ylabel="singular value")
+    axes.legend(frameon=False, loc="lower left", fontsize=9)
     return _png(figure)
 
 

@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from adodn import publish, recipes, settings
-from adodn.config import ExperimentConfig, local_batch
+from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
@@ -34,6 +35,17 @@ from flows.shard import RENDERED, DatasetName, shard_dataset
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
 DEFAULT_RECIPE = RecipeName("adodn_rendered")
 _EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workers:
+    """Who trains; they never change the result."""
+
+    count: int
+    gpu: bool
+    """One GPU a worker."""
+    micro_batch: int | None
+    """Faces at a time in a worker; None: its whole share of the batch."""
 
 
 @flow(name="train-adodn", on_cancellation=[stop_jobs])
@@ -46,7 +58,9 @@ def train_adodn(
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     gpu: bool = False,
+    micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
+    from_model: str | None = None,
     run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = None,
 ) -> dict[str, Any]:
     """Shard a dataset, train a recipe on it, evaluate, register, and promote the model if it is the better one.
@@ -60,31 +74,41 @@ def train_adodn(
         epochs: Instead of the recipe's.
         workers: Processes that train together; they never change the result.
         gpu: One GPU a worker.
+        micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
+        from_model: Model to fine-tune: models:/NAME@ALIAS, or a finished run's name.
         run_name: Resumes the run of that name; by default a run of its own, which retries of this flow run resume.
 
     Returns:
         The evaluation: figures, the registered model, and whether it is champion now.
     """
-    config = experiment(recipe, epochs, changes, workers)
+    config, crew = experiment(recipe, epochs, changes), Workers(count=workers, gpu=gpu, micro_batch=micro_batch)
+    check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
-    train(run, recipe, config, [uri], workers, gpu)
+    train(run, command(run, recipe, config, [uri], crew, from_model=from_model))
     answer = evaluate(run, uri)
     show(answer, run)
     return answer
 
 
-def experiment(recipe: str, epochs: int | None, changes: dict[str, Any] | None, workers: int) -> ExperimentConfig:
+def experiment(recipe: str, epochs: int | None, changes: dict[str, Any] | None) -> ExperimentConfig:
     """The config of a recipe with its changes, checked before any work is done.
 
     Raises:
-        ConfigError: If a field is unknown or out of range, or the workers cannot share the batch.
+        ConfigError: If a field is unknown or out of range.
     """
-    wanted = (changes or {}) | ({"train.epochs": epochs} if epochs else {})
-    config = recipes.get(recipe).with_fields(wanted)
-    local_batch(config, workers)
-    return config
+    return recipes.get(recipe).with_fields((changes or {}) | ({"train.epochs": epochs} if epochs else {}))
+
+
+def check_workers(config: ExperimentConfig, workers: Workers) -> None:
+    """Refuse workers that would change the result.
+
+    Raises:
+        ConfigError: If they cannot share the batch, or take it in parts that are too small.
+    """
+    local_batch(config, workers.count)
+    check_micro_batch(config, workers.micro_batch)
 
 
 def allowed_dataset(uri: str | None) -> str | None:
@@ -105,23 +129,27 @@ def on_dataset(config: ExperimentConfig, uri: str) -> ExperimentConfig:
     return config.on_dataset(manifest.digest, manifest.landmark_protocol)
 
 
-def train(
+def command(
     run: str,
     recipe: str,
     config: ExperimentConfig,
     uris: Sequence[str],
-    workers: int,
-    gpu: bool,
+    workers: Workers,
     *,
-    step: str = "train",
     from_model: str | None = None,
-) -> None:
-    """Train on the Ray cluster, and show how far it is; `step` is unique in the flow, a model is fine-tuned from."""
-    base, wanted = recipes.get(recipe), config
-    command = ["adodn", "train", "--recipe", recipe, "--run-name", run, "--workers", str(workers)]
-    command += [word for uri in uris for word in ("--dataset", uri)]
-    command += ["--from-model", from_model] if from_model else []
-    command += [word for field, value in differences(base, wanted).items() for word in ("--set", f"{field}={value}")]
+) -> list[str]:
+    """What trains a recipe, as changed in the config, on sharded datasets; from a model, if one is named."""
+    words = ["adodn", "train", "--recipe", recipe, "--run-name", run, "--workers", str(workers.count)]
+    words += [word for uri in uris for word in ("--dataset", uri)]
+    words += ["--from-model", from_model] if from_model else []
+    words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
+    changed = differences(recipes.get(recipe), config)
+    words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
+    return words + (["--gpu"] if workers.gpu else [])
+
+
+def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
+    """Run a command that trains on the Ray cluster, and show how far it is; `step` is unique in the flow."""
     progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
     assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
@@ -129,7 +157,7 @@ def train(
         if found := _EPOCH.search(line):
             update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
 
-    run_job(step, command + (["--gpu"] if gpu else []), on_line)
+    run_job(step, words, on_line)
     update_progress_artifact(progress, progress=100.0)
 
 

@@ -24,7 +24,7 @@ from adodn.errors import ConfigError
 from adodn.train.loaders import on_data
 from flows.jobs import stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import allowed_dataset, evaluate, experiment, show, train
+from flows.train import Workers, allowed_dataset, check_workers, command, evaluate, experiment, show, train
 
 _STAGE_1 = "_stage1"
 RecipeName = StrEnum(  # type: ignore[misc]
@@ -64,6 +64,7 @@ def train_cnt(
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     gpu: bool = False,
+    micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
     run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,69}$")] | None = None,
 ) -> list[dict[str, Any]]:
@@ -76,21 +77,26 @@ def train_cnt(
         epochs: Of each stage, instead of the recipes'.
         workers: Processes that train together; they never change the result.
         gpu: One GPU a worker.
+        micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of both recipes, e.g. `{"train.seed": 1}`.
-        run_name: Resumes the runs of that name; by default runs of its own, which retries of this flow run resume.
+        run_name: Begins the names of all its runs, and resumes those there are; by default a name of its own, whose
+            runs retries of this flow run resume.
 
     Returns:
         The evaluation of each dataset's model, in the order of the datasets.
     """
-    first = experiment(recipe + _STAGE_1, epochs, changes, workers)
-    second = experiment(recipe, epochs, changes, workers)
+    first, second = (experiment(name, epochs, changes) for name in (recipe + _STAGE_1, recipe))
+    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch)
+    for config in (first, second):
+        check_workers(config, crew)
     sharded = [open_dataset(uri) for uri in allowed_datasets(dataset_uris) or shard_all(datasets)]
-    run = run_name or f"{on_all(first, sharded).run_name}-{str(flow_run.id)[:8]}"
-    train(run, recipe + _STAGE_1, first, [dataset.uri for dataset in sharded], workers, gpu, step="stage-1")
+    name = run_name or f"{recipe}-{on_all(first, sharded).fingerprint()}-{str(flow_run.id)[:8]}"
+    both = f"{name}-stage1"
+    train(both, command(both, recipe + _STAGE_1, first, [dataset.uri for dataset in sharded], crew), step="stage-1")
     answers = []
     for number, dataset in enumerate(sharded):
-        own = f"{run}-{number}-{dataset.manifest.dataset}"
-        train(own, recipe, second, [dataset.uri], workers, gpu, step=f"stage-2-{number}", from_model=run)
+        own = f"{name}-{number}-{dataset.manifest.dataset}"
+        train(own, command(own, recipe, second, [dataset.uri], crew, from_model=both), step=f"stage-2-{number}")
         answers.append(evaluate(own, dataset.uri, step=f"evaluate-{number}"))
         show(answers[-1], own)
     return answers

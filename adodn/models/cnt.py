@@ -26,6 +26,7 @@ from adodn.models.occlusion_adaptive import (
     last_layer,
     linear_head,
 )
+from adodn.models.pooling import MeanPool2d
 from adodn.models.precision import at_least_fp32
 from adodn.models.trunks import Trunk
 from adodn.models.vanilla_cnn import SLOPE
@@ -53,7 +54,7 @@ class Branch(nn.Module):
         self.num_landmarks = num_landmarks
         self.conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
         self.relu = nn.LeakyReLU(SLOPE)
-        self.downsample = nn.AdaptiveAvgPool2d(grid)
+        self.downsample = MeanPool2d(grid)
         self.head = linear_head(channels * grid * grid, hidden_width, 2 * num_landmarks)
         nn.init.kaiming_normal_(self.conv.weight, a=SLOPE, mode="fan_out", nonlinearity="leaky_relu")
         # Every landmark starts near the middle of the crop, so that the first steps need not travel there.

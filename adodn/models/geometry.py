@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.models.outer_product import pooled_relations
+from adodn.models.pooling import mean_pool
 from adodn.models.resnet import Norm
 
 
@@ -42,7 +43,7 @@ class GeometryModule(nn.Module):
         """Z `[B, C, H, W]` → G `[B, G, H, W]`, none negative."""
         a, b = self.pathway_a(features), self.pathway_b(features)
         if self.interaction == "row_column":
-            return nn.functional.adaptive_avg_pool2d(self._relations(a @ b.mT), (a.shape[-2], a.shape[-1]))
+            return mean_pool(self._relations(a @ b.mT), (a.shape[-2], a.shape[-1]))
         # An exported graph has stock operators only and takes any number of faces.
         if type(self.norm) is VirtualBatchNorm2d and not torch.compiler.is_exporting():
             return pooled_relations(a, b, self.combine.weight, self.norm)

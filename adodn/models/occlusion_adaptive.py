@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adodn.models.distillation import Distillation, OcclusionMaps
 from adodn.models.geometry import GeometryModule
 from adodn.models.low_rank import LowRankHead
+from adodn.models.pooling import MeanPool2d
 from adodn.models.precision import at_least_fp32
 from adodn.models.trunks import Trunk
 from adodn.models.vanilla_cnn import SLOPE
@@ -61,7 +62,7 @@ class OcclusionAdaptiveNet(nn.Module):
         self.trunk = trunk
         self.geometry = geometry
         self.occlusion = occlusion
-        self.downsample = nn.AdaptiveAvgPool2d(grid)
+        self.downsample = MeanPool2d(grid)
         channels = trunk.channels + (geometry.channels if geometry else 0)
         num_features, num_outputs = channels * grid * grid, 2 * num_landmarks
         self.head = (

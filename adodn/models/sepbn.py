@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from adodn.config import SepBNConfig
 from adodn.errors import ConfigError
+from adodn.models.pooling import MaxPool2d, MeanPool2d
 from adodn.models.precision import at_least_fp32
 
 BatchNorm: TypeAlias = nn.BatchNorm2d | nn.SyncBatchNorm
@@ -133,7 +134,7 @@ class _GroupedAttention(nn.Module):
         super().__init__()
         inputs = groups * pool_size**2
         hidden = hidden or inputs
-        self.pool = nn.AdaptiveMaxPool2d(pool_size)
+        self.pool = MaxPool2d(pool_size)
         self.conv = nn.Conv2d(channels, groups, 1)
         self.mlp = nn.Sequential(nn.Linear(inputs, hidden), nn.LeakyReLU(inplace=True), nn.Linear(hidden, outputs))
 
@@ -147,7 +148,7 @@ class _SqueezeAttention(nn.Module):
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
         width = max(1, channels // _SQUEEZE)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = MeanPool2d(1)
         self.mlp = nn.Sequential(
             nn.Linear(channels, width, bias=False), nn.LeakyReLU(inplace=True), nn.Linear(width, outputs, bias=False)
         )

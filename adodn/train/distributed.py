@@ -37,9 +37,9 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError
 from adodn.occlusion.patterns import Patterns
-from adodn.plots import history_figure
+from adodn.plots import history_figure, spectrum_figure
 from adodn.provenance import git_commit
-from adodn.publish import Outcome, write_outcome
+from adodn.publish import Outcome, load_checkpoint, write_outcome
 from adodn.settings import Settings
 from adodn.tracking import DatasetRef, Tracker, params_of
 from adodn.train import checkpoint
@@ -50,6 +50,7 @@ from adodn.train.loaders import Supply, check_datasets, open_loaders
 from adodn.train.loop import fit, synchronise, val_metric
 from adodn.train.optimiser import parameter_groups
 from adodn.train.peers import rank
+from adodn.train.spectrum import spectra_of_training
 from adodn.train.state import TrainState, build_state
 from adodn.train.uploads import Uploads
 
@@ -130,9 +131,17 @@ def train(
     write_outcome(outcome, places)
     # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
     tracker.tag("checkpoint", outcome.checkpoint_uri)
-    tracker.log_bytes("training/history.png", history_figure(tracker.history()))
+    _log_pictures(tracker, outcome, places)
     tracker.finish("FINISHED")
     return outcome
+
+
+def _log_pictures(tracker: Tracker, outcome: Outcome, places: Settings) -> None:
+    tracker.log_bytes("training/history.png", history_figure(tracker.history()))
+    best, config = load_checkpoint(outcome.checkpoint_uri, places)
+    spectra = spectra_of_training(config, best, S3Store.from_settings(places), places.weights_uri)
+    if spectra:
+        tracker.log_bytes("training/spectrum.png", spectrum_figure(spectra))
 
 
 def _check(config: ExperimentConfig, resources: Resources) -> None:

@@ -19,12 +19,15 @@ FACES = 4
 _PLAIN = ModelConfig(
     protocol="98", input_px=128, geometry="none", occlusion="none", low_rank=False, grid=1, batch_norm_faces=FACES
 )
+_ADODN = ModelConfig(protocol="98", input_px=128, batch_norm_faces=FACES)
 _VANILLA = replace(_PLAIN, backbone="vanilla_cnn", grid=2, hidden_width=2048)
 _RESNEXT, _MOBILENET = (replace(_PLAIN, backbone=name) for name in ("resnext50_32x4d", "mobilenet_v2"))
 _ENDS = SepBNConfig(placement="block_ends")
 MODELS = {
-    "adodn": ModelConfig(protocol="98", input_px=128, batch_norm_faces=FACES),
+    "adodn": _ADODN,
+    "odn": replace(_ADODN, geometry="row_column", occlusion="distillation"),
     "brnet": _PLAIN,
+    "brnet cnt": replace(_PLAIN, head="cnt_branch"),
     "vanilla_cnn": _VANILLA,
     "vanilla_cnn sepbn": replace(_VANILLA, sepbn=SepBNConfig(placement="all")),
     "resnext50_32x4d": _RESNEXT,
@@ -63,6 +66,7 @@ def run(repeats: int = 3) -> list[Row]:
             variant=variant,
             parameters_millions=described[variant].parameters / 1e6,
             gmac=described[variant].macs / 1e9,
+            activations_mib=described[variant].activation_bytes / 2**20,
         )
         for variant, step in zip(MODELS, steps, strict=True)
     ]

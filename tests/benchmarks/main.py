@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "predict_throughput": bench_predict.run_throughput,
 }
 _FIGURES = ("value", "limit", "ratio_to_limit", "best_peer", "ratio_to_best_peer")
+_IN_TABLE = ("name", "variant", "unit", "machine", *_FIGURES)
 
 
 def main(only: str | None) -> None:
@@ -73,15 +74,21 @@ def _machine() -> str:
 
 def _print(rows: list[Row]) -> None:
     console = Console()
-    heads = ("benchmark", "unit", "value", "limit", "of limit", "peer", "of peer")
+    heads = ("benchmark", "variant", "unit", "value", "limit", "of limit", "peer", "of peer")
     table = Table(*heads, caption="of limit, of peer: value over that; for times less is better")
     for row in rows:
-        table.add_row(row["name"], row["unit"], *(f"{row[name]:.4g}" if name in row else "" for name in _FIGURES))
+        table.add_row(
+            row["name"],
+            row.get("variant", ""),
+            row["unit"],
+            *(f"{row[name]:.4g}" if name in row else "" for name in _FIGURES),
+        )
     console.print(table)
     for row in rows:
-        rest = {name: value for name, value in row.items() if name not in ("name", "unit", "machine", *_FIGURES)}
+        rest = {name: value for name, value in row.items() if name not in _IN_TABLE}
         words = (f"{name} {value}" if isinstance(value, str) else f"{name} {value:.3g}" for name, value in rest.items())
-        console.print(f"{row['name']}: {'; '.join(words)}", highlight=False, markup=False)
+        what = f"{row['name']} {row.get('variant', '')}".rstrip()
+        console.print(f"{what}: {'; '.join(words)}", highlight=False, markup=False)
     console.print(rows[0]["machine"], highlight=False)
 
 

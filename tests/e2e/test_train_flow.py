@@ -4,10 +4,7 @@ pytest tests/e2e
 """
 
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,38 +15,15 @@ from ray.job_submission import JobSubmissionClient
 from adodn import datasets, settings
 from adodn.data.images import decode
 from adodn.predict import Predictor
-from infra import deployments
-from infra.stack import StackInfo
+from tests.prefect_client import flow_run, prefect, run_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
-PREFECT = str(Path(sys.executable).parent / "prefect")
 SMOKE = {
     "recipe": "adodn_smoke",
     "options": {"num_train": 64, "num_val": 16, "num_common": 8, "num_challenging": 8, "size_px": 80},
     "workers": 2,
 }
-
-
-@pytest.fixture(scope="module")
-def deployed(stack: StackInfo) -> None:
-    """The deployments of prefect.yaml, on the stack's server."""
-    deployments.deploy()
-
-
-def prefect(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PREFECT, *words], cwd=deployments.ROOT, env=deployments.client_environment(), capture_output=True, text=True
-    )
-
-
-def flow_run(name_or_id: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(prefect("flow-run", "inspect", name_or_id, "-o", "json").stdout)
-    return answer
-
-
-def run_id(output: str) -> str:
-    return next(line.split()[-1] for line in output.splitlines() if "UUID" in line)
 
 
 def test_the_bare_name_trains_evaluates_and_registers(deployed: None) -> None:

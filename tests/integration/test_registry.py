@@ -12,7 +12,7 @@ import torch
 from mlflow.exceptions import RestException
 from typer.testing import CliRunner
 
-from adodn import models, protocols, registry, settings
+from adodn import models, protocols, recipes, registry, settings
 from adodn.cli import build
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError, TrackingError
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 NAME = "adodn-68"
 METRIC = "rendered/all nme@outer_eye_corners"
 CONFIG = ExperimentConfig(name="tiny", model=ModelConfig(input_px=64, geometry="none", occlusion="none"))
+SEPBN_BRANCH = recipes.cnt_smoke().with_fields({"name": "cnt_smoke_sepbn", "model.sepbn.placement": "block_ends"})
 
 
 @dataclass
@@ -84,15 +85,16 @@ def champion() -> int:
     return int(client.get_model_version_by_alias(NAME, "champion").version)
 
 
-def test_a_registered_model_predicts_as_the_one_that_was_trained(run_id: str) -> None:
+@pytest.mark.parametrize("config", [CONFIG, recipes.cnt_smoke(), SEPBN_BRANCH], ids=lambda config: config.name)
+def test_a_registered_model_predicts_as_the_one_that_was_trained(run_id: str, config: ExperimentConfig) -> None:
     """Predictor and the exported graph, from the registry, answer as the model in memory, for any batch size."""
     torch.manual_seed(0)
-    model = models.build(CONFIG.model).eval()
+    model = models.build(config.model).eval()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 3, 64, 64), dtype=np.uint8)
     faces = [rng.integers(0, 256, (90, 120, 3), dtype=np.uint8) for _ in range(3)]
     boxes = [(10.0, 20.0, 70.0, 80.0)] * 3
-    version = registry.register(model, CONFIG, [a_report(0.1)], run_id)
+    version = registry.register(model, config, [a_report(0.1)], run_id)
 
     exported = mlflow.pyfunc.load_model(version.uri)
     loaded = Predictor.load(f"models:/{NAME}@challenger")
@@ -101,9 +103,9 @@ def test_a_registered_model_predicts_as_the_one_that_was_trained(run_id: str) ->
         expected = model(torch.from_numpy(images)).landmarks.numpy()
     for count in (1, 2, 5):
         assert exported.predict(images[:count]) == pytest.approx(expected[:count], abs=1e-5)
-    for ours, theirs in zip(loaded(faces, boxes), Predictor(model, CONFIG)(faces, boxes), strict=True):
+    for ours, theirs in zip(loaded(faces, boxes), Predictor(model, config)(faces, boxes), strict=True):
         assert np.array_equal(ours.landmarks, theirs.landmarks)
-    assert loaded.config == CONFIG
+    assert loaded.config == config
 
 
 def test_a_version_carries_what_it_was_made_of(run_id: str) -> None:

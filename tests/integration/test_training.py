@@ -118,13 +118,14 @@ def test_a_killed_worker_changes_nothing(stack: StackInfo, dataset_uri: str, cal
     assert outcome["epochs"] == EPOCHS
 
 
-def test_a_run_keeps_its_checkpoint_address_and_history(calm: dict[str, Any]) -> None:
-    """MLflow shows where the best checkpoint lies and a picture of how training went."""
+def test_a_run_keeps_its_checkpoint_address_and_pictures(calm: dict[str, Any]) -> None:
+    """MLflow shows where the best checkpoint lies, how training went, and what became of the low-rank matrix."""
     client = MlflowClient(settings.get().mlflow_tracking_uri)
 
     assert client.get_run(calm["tracking_run_id"]).data.tags["checkpoint"] == calm["checkpoint_uri"]
     assert [file.path for file in client.list_artifacts(calm["tracking_run_id"], "training")] == [
-        "training/history.png"
+        "training/history.png",
+        "training/spectrum.png",
     ]
 
 

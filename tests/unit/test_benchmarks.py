@@ -53,6 +53,22 @@ def test_a_real_measurement_becomes_one_line(
     assert "sharding" in capsys.readouterr().out
 
 
+def test_the_table_says_which_row_is_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each row's variant stands in the table beside its figure."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(
+        main.BENCHMARKS, "render", lambda: [row("render", 1.5, "ms", variant="one"), row("render", 2.5, "ms")]
+    )
+    main.main("render")
+    table = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [[cell.strip() for cell in line[1:5]] for line in table] == [
+        ["render", "one", "ms", "1.5"],
+        ["render", "", "ms", "2.5"],
+    ]
+
+
 def test_limit_and_peer_are_left_out_where_there_are_none() -> None:
     """A measurement without limit and peer has neither, nor ratios; with them value is divided by each."""
     assert row("a", 2.0, "ms", variant="x") == {"name": "a", "value": 2.0, "unit": "ms", "variant": "x"}

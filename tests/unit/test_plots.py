@@ -112,12 +112,27 @@ def test_histories_with_gaps_are_drawn() -> None:
     assert wide.shape[1] == 2 * narrow.shape[1]
 
 
+def test_a_spectrum_falls_to_the_right_with_its_effective_rank() -> None:
+    """Of 40 equal values and 60 that are nothing beside them, the curve is flat up to the dots and falls there."""
+    image = pixels(plots.spectrum_figure({"one": [1.0] * 40 + [1e-9] * 60}))
+    blue = (image[..., 2] - image[..., 0] > 100) & (image[..., 2] > 120)
+    upper = blue[: image.shape[0] * 2 // 3]  # the legend is below
+    dotted = int(upper.sum(axis=0).argmax())
+    flat = np.flatnonzero(upper[: image.shape[0] // 6].any(axis=0))
+
+    assert flat.max() == pytest.approx(dotted, abs=4)
+    assert flat.max() - flat.min() > image.shape[1] / 4
+    assert not upper[:, dotted + 12 :].any()
+
+
 @pytest.mark.parametrize(
     "draw",
     [
         lambda: plots.ced_figure({}, "pupils"),
         lambda: plots.ced_figure({"a": []}, "pupils"),
         lambda: plots.history_figure([]),
+        lambda: plots.spectrum_figure({}),
+        lambda: plots.spectrum_figure({"a": []}),
         lambda: plots.face_sheet({"best": []}),
         lambda: plots.contact_sheet([]),
         lambda: plots.contact_sheet([GREY], []),

@@ -1,0 +1,56 @@
+"""What flows ask of `adodn train`, read by that command's own parser.
+
+pytest tests/unit/test_flow_commands.py
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer.main
+
+from adodn import recipes
+from adodn.cli import build
+from adodn.commands.train import parse_changes
+from adodn.errors import ConfigError
+from flows.train import Workers, command, experiment, train_adodn
+from flows.train_cnt import train_cnt
+
+
+def understood(words: list[str]) -> dict[str, Any]:
+    """What the command makes of its words; nothing is run."""
+    assert words[:2] == ["adodn", "train"]
+    commands = typer.main.get_command(build("train")).commands  # type: ignore[attr-defined]  # the app has several
+    parsed: dict[str, Any] = commands["train"].make_context("train", words[2:]).params
+    return parsed
+
+
+def test_the_command_says_all_that_the_flow_was_told() -> None:
+    """Run, recipe, changes, datasets, workers, memory and the model to begin with arrive as they were given."""
+    config = experiment("adodn_smoke", 2, {"train.seed": 5, "loss.regression": "wing"})
+    crew = Workers(count=3, gpu=True, micro_batch=8)
+
+    given = understood(command("r", "adodn_smoke", config, ["s3://a/1", "s3://a/2"], crew, from_model="models:/m@x"))
+
+    assert (given["recipe"], given["run_name"], given["dataset"]) == ("adodn_smoke", "r", ["s3://a/1", "s3://a/2"])
+    assert (given["workers"], given["gpu"], given["micro_batch"]) == (3, True, 8)
+    assert given["from_model"] == "models:/m@x"
+    assert recipes.get("adodn_smoke").with_fields(parse_changes(given["change"])) == config
+
+
+def test_what_is_not_asked_for_is_left_to_the_command() -> None:
+    """Without them there is no GPU, no micro-batch, no model and no change."""
+    crew = Workers(count=1, gpu=False, micro_batch=None)
+    given = understood(command("r", "adodn_smoke", recipes.adodn_smoke(), ["s3://a/1"], crew))
+
+    assert (given["gpu"], given["micro_batch"], given["from_model"]) == (False, None, "")
+    assert not given["change"]
+
+
+@pytest.mark.parametrize(("flow", "recipe"), [(train_adodn, "adodn_smoke"), (train_cnt, "cnt_smoke")])
+def test_a_micro_batch_that_would_change_the_result_is_refused_before_any_work(
+    flow: Callable[..., Any], recipe: str
+) -> None:
+    """Both flows answer at once, without a stack."""
+    with pytest.raises(ConfigError, match=r"micro-batch must be a multiple of .* 4, got 3"):
+        flow.fn(recipe=recipe, workers=1, micro_batch=3)  # type: ignore[attr-defined]
