@@ -24,7 +24,7 @@ from adodn import recipes, settings
 from adodn.settings import Settings
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, allowed_dataset, differences, experiment
+from flows.train import RecipeName, Workers, allowed_dataset, check_workers, differences, experiment
 from tune import report, storage
 from tune.space import SPACES
 
@@ -69,7 +69,8 @@ def tune_adodn(
     Returns:
         As `adodn search --json` prints it.
     """
-    config = experiment(recipe, epochs, changes, workers)
+    config = experiment(recipe, epochs, changes)
+    check_workers(config, Workers(count=workers, gpu=gpu, micro_batch=None))
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     search = name or f"{recipe}-{str(flow_run.id)[:8]}"
     command = ["adodn", "search", "--name", search, "--recipe", recipe, "--dataset", uri, "--space", space]

@@ -45,19 +45,24 @@ def mean_pool(features: Tensor, grid: tuple[int, int]) -> Tensor:
     if grid == (1, 1):
         return features.mean((-2, -1), keepdim=True)
     shares = torch.kron(_shares(height, down, features), _shares(width, across, features))
-    return (shares @ _by_place(features)).unflatten(1, (down, across)).movedim(-1, 1)
+    return _in_space(shares @ _by_place(features), down, across)
 
 
 def max_pool(features: Tensor, side: int) -> Tensor:
     """The maximum of each cell, `[B, C, H, W]` → `[B, C, side, side]`; its gradient goes to the first that has it."""
     # Which places those are has no gradient; that of `gather` is deterministic where that of the pool itself is not.
     _, places = F.adaptive_max_pool2d(features.detach(), side, return_indices=True)
-    return _by_place(features).gather(1, _by_place(places)).unflatten(1, (side, side)).movedim(-1, 1)
+    return _in_space(_by_place(features).gather(1, _by_place(places)), side, side)
 
 
 def _by_place(features: Tensor) -> Tensor:
     """`[B, C, H, W]` → `[B, H · W, C]`, a view where channels come last in memory, as in training."""
     return features.movedim(1, -1).flatten(1, 2)
+
+
+def _in_space(by_place: Tensor, height: int, width: int) -> Tensor:
+    """`[B, H · W, C]` → `[B, C, H, W]`."""
+    return by_place.reshape(len(by_place), height, width, -1).movedim(-1, 1)
 
 
 def _shares(side: int, count: int, like: Tensor) -> Tensor:

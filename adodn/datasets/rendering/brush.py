@@ -1,6 +1,6 @@
 """Filled outlines and lines with soft edges, many in one call. Where they lie and what colours they have is told here.
 
-    brush(image, np.array([[3.0, 30, 9], [4, 8, 25]]), outlines([3]), [(200, 40, 30, 0.5)])    # a half-transparent triangle
+brush(image, np.array([[3.0, 30, 9], [4, 8, 25]]), outlines([3]), [(200, 40, 30, 0.5)])    # a triangle
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def _extent(values: NDArray[np.floating], margin: float, size: int) -> tuple[int
 
 @compiled
 def _cover_outline(cover: Floats, points: NDArray[np.floating]) -> None:
-    """Add what, summed up from the left, is the share of each pixel within an outline; negative if it runs backwards."""
+    """Add what, summed up from the left, is the share of each pixel within an outline; below 0 if it runs back."""
     lines, last = _LINES * cover.shape[0], cover.shape[1] - 2.0
     for n in range(points.shape[1]):
         x, y = points[0, n - 1] + 0.5, (points[1, n - 1] + 0.5) * _LINES - 0.5

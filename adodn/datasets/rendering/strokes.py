@@ -140,9 +140,7 @@ def _eyes() -> list[_Stroke]:
 
 def _iris(side: str, centre: Reals) -> list[_Stroke]:
     outlines = 5.7 * _CIRCLE, 4.9 * _CIRCLE, 2.2 * _CIRCLE, 0.9 * _CIRCLE[::2] - 1.7
-    return [
-        _Stroke(f"{side}_{part}", centre + _fixed(outline)) for part, outline in zip(IRIS, outlines, strict=True)
-    ]
+    return [_Stroke(f"{side}_{part}", centre + _fixed(outline)) for part, outline in zip(IRIS, outlines, strict=True)]
 
 
 def _brows() -> list[_Stroke]:
