@@ -1,6 +1,8 @@
 """Flow `tune-adodn`: search hyperparameters on the Ray cluster, show what each trial came to. The search is `tune`'s.
 
 prefect deployment run tune-adodn --param recipe=adodn_rendered --param trials=20 --watch
+
+Not `flows/tune.py`: Prefect runs a file with its folder first on the path, and that would hide the package `tune`.
 """
 
 import re
