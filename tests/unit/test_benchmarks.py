@@ -20,6 +20,7 @@ def test_every_promised_benchmark_exists() -> None:
         "sharding",
         "loader_cold",
         "loader_warm",
+        "loader_parts",
         "loader_planning",
         "occlusion",
         "train_step",
