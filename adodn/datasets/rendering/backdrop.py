@@ -1,6 +1,5 @@
 """What is behind and below the head: backgrounds and shoulders."""
 
-from dataclasses import replace
 from functools import cache
 from typing import TypeAlias
 
@@ -8,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.brush import brush, shapes
 from adodn.datasets.rendering.camera import Camera, rotation
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
@@ -89,21 +87,22 @@ _SHOULDER = curve(
     ),
     3,
 )
-_HALF = np.arange(len(_SHOULDER) // 2)
-_COLLARS = np.concatenate([_HALF, _HALF[::-1], -1 - _HALF, -1 - _HALF[::-1]])
-_SHOULDERS = np.concatenate([_SHOULDER, _SHOULDER[::-1] * [-1, 1, 1]]).T
-_SHAPES = shapes([2 * len(_SHOULDER), 2 * len(_HALF), 2 * len(_HALF)])
-_LOWERED = np.tile(np.repeat([0, 1], len(_HALF)), 2)
-"""Along the neck a band, and the same line again further down."""
+_SHOULDERS = np.concatenate([_SHOULDER, _SHOULDER[::-1] * [-1, 1, 1]])
 
 
 def draw_shoulders(image: Image, camera: Camera, yaw: float, light: Light, rng: np.random.Generator) -> None:
     """Shoulders in some garment, turned less than the head is."""
-    body = replace(camera, rotation=camera.rotation @ rotation(-0.55 * yaw, 0.0, 0.0))
-    outline = body.project(_SHOULDERS)[0]
-    collars = outline[:, _COLLARS]
-    collars[1] += image.shape[0] / 4 * _LOWERED
+    size = image.shape[0]
+    body = Camera(
+        rotation=camera.rotation @ rotation(-0.55 * yaw, 0.0, 0.0),
+        distance=camera.distance,
+        scale=camera.scale,
+        offset=camera.offset,
+    )
     colour = _muted(rng) * (light.ambient + 0.55 * light.lamp)
-    paints = np.ones((3, 4), np.float32)
-    paints[0, :3], paints[1:, :3] = colour, rng.uniform(0.55, 1.25) * colour
-    brush(image, np.concatenate([outline, collars], 1), _SHAPES, paints.clip(0, 255))
+    fixed = np.rint(body.outline(_SHOULDERS) * 16).astype(np.int32)
+    cv2.fillPoly(image, [fixed], np.minimum(colour, 255).tolist(), cv2.LINE_AA, 4)
+    collar = (rng.uniform(0.55, 1.25) * colour).clip(0, 255).tolist()
+    for neck in (fixed[: len(_SHOULDER) // 2], fixed[-(len(_SHOULDER) // 2) :]):
+        band = np.concatenate([neck, neck[::-1] + np.array([0, size // 4], np.int32)])
+        cv2.fillPoly(image, [band], collar, cv2.LINE_AA, 4)

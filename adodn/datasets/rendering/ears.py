@@ -1,12 +1,13 @@
 """Ears: flat shapes that stand off the sides of the head."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.brush import brush, shapes
 from adodn.datasets.rendering.camera import Camera
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
+from adodn.datasets.rendering.paint import mix
 from adodn.datasets.rendering.person import Person, rgb
 from adodn.datasets.rendering.shape import AXIS_Z
 
@@ -17,10 +18,7 @@ _RIM = curve(
 _BOWL = curve(np.array([(3, -8), (11, -17), (18, -12), (15, 1), (7, 10), (3, 4)], float), 3)
 
 
-_BACK, _DOWN = np.concatenate([_RIM, _BOWL, _RIM]).T
-_SHAPES = shapes([len(_RIM), len(_BOWL), len(_RIM)], [0, 0, 1.2])
-_SHADE = rgb(1.0, 0.93, 0.91)
-_TINTS = np.array([(1, 1, 1), (0.68, 0.62, 0.59), (0.5, 0.5, 0.5)], np.float32)
+_BACK, _DOWN = np.concatenate([_RIM, _BOWL]).T
 
 
 def draw_ears(
@@ -37,9 +35,11 @@ def _draw_ear(
 ) -> None:
     """The ear on the side of that sign of a head of that half width."""
     points = np.stack([sign * (half_width - 3 + 0.55 * _BACK), 12 + _DOWN, AXIS_Z + 1 - 0.85 * _BACK])
+    fixed = np.rint(camera.project(points)[0].T * 16).astype(np.int32)
+    rim, bowl = fixed[: len(_RIM)], fixed[len(_RIM) :]
     facing = float(camera.rotation @ [sign * 0.86, 0.0, 0.5] @ light.direction)
     brightness = light.ambient * 0.85 + light.lamp * max(0.15, facing * 0.8 + 0.2)
-    paints = np.ones((3, 4), np.float32)
-    paints[:, :3] = np.minimum(person.skin * _SHADE * brightness, 255) * _TINTS
-    paints[2, 3] = 0.5
-    brush(image, camera.project(points)[0], _SHAPES, paints)
+    tone = np.minimum(person.skin * rgb(1.0, 0.93, 0.91) * brightness, 255)
+    cv2.fillPoly(image, [rim], tone.tolist(), cv2.LINE_AA, 4)
+    cv2.fillPoly(image, [bowl], mix(tone, tone * rgb(0.55, 0.45, 0.42), 0.7).tolist(), cv2.LINE_AA, 4)
+    cv2.polylines(image, [rim], False, mix(tone, tone * np.float32(0.5), 0.5).tolist(), 1, cv2.LINE_AA, 4)

@@ -17,9 +17,8 @@ Floats: TypeAlias = NDArray[np.float32]
 Reals: TypeAlias = NDArray[np.float64]
 Image: TypeAlias = NDArray[np.uint8]
 
-_DOWN, _FORWARD = np.array([[0, 1, 0], [0, 0, 1]], np.float32)
-_WARMTH = np.array([1, 0.1, -1], np.float32)
-_CAST = np.array([1.0, 0.0, -1.0])
+_NUM_GRAINS = 4
+_DOWN = np.array([0, 1, 0], np.float32)
 _LEVELS = np.linspace(0, 1, 256)
 
 
@@ -38,14 +37,15 @@ class Light:
 
 def draw_light(rng: np.random.Generator, *, hard: bool) -> Light:
     """A random light; where `hard`, more often from the side."""
-    x, y, z = rng.normal(0, 0.9 if hard else 0.6), rng.uniform(-0.9, 0.1), rng.uniform(0.5, 1.0)
+    side = rng.normal(0, 0.9 if hard else 0.6)
+    direction = np.array([side, rng.uniform(-0.9, 0.1), rng.uniform(0.5, 1.0)])
     strength = rng.uniform(0.3, 0.75)
-    warmth = 1 + rng.normal(0, 0.06) * _WARMTH
+    warmth = np.array([1.0, 1.0, 1.0]) + rng.normal(0, 0.06) * np.array([1.0, 0.1, -1.0])
     return Light(
-        direction=np.array([x, y, z], np.float32) / np.float32(math.hypot(x, y, z)),
-        ambient=(0.92 - strength) * (2 - warmth),
-        lamp=strength * 1.2 * warmth,
-        gloss=rng.uniform(4, 40),
+        direction=(direction / np.linalg.norm(direction)).astype(np.float32),
+        ambient=((0.92 - strength) * (2 - warmth)).astype(np.float32),
+        lamp=(strength * 1.2 * warmth).astype(np.float32),
+        gloss=float(rng.uniform(4, 40)),
     )
 
 
@@ -60,8 +60,8 @@ def _hollows() -> Floats:
 
 def shade(vertices: Floats, rotation: Reals, light: Light) -> Floats:
     """`[C, R, 4]`: factors of the colours and gloss to be added, at `vertices` `[3, C, R]` of a head turned so."""
-    halfway = (light.direction + _FORWARD) / math.sqrt(2 + 2 * light.direction[2])
-    ways = np.array([light.direction, halfway, _DOWN]) @ rotation.astype(np.float32)
+    halfway = light.direction + np.array([0, 0, 1], np.float32)
+    ways = np.stack([light.direction, halfway / np.sqrt((halfway**2).sum()), _DOWN]) @ rotation.astype(np.float32)
     shading = np.empty((*vertices.shape[1:], 4), np.float32)
     _shade(vertices, _hollows(), ways, light.ambient, light.lamp, np.float32(light.gloss), shading)
     return shading
@@ -106,10 +106,13 @@ def _normal(vertices: Floats, i: int, j: int) -> tuple[np.float32, np.float32, n
 
 
 @cache
-def _grain(size: int) -> Floats:
-    """Film grain `[2 S, 2 S, 3]` around 0, standard deviation 32; each face gets a part of it."""
-    noise = np.random.default_rng(79).standard_normal((2 * size, 2 * size, 3))
-    return (32 * noise).clip(-128, 127).astype(np.float32)
+def _grains(size: int) -> list[Image]:
+    """Film grain `[S, S, 3]` around 128, standard deviation 32."""
+    grains = []
+    for seed in range(_NUM_GRAINS):
+        noise = np.random.default_rng([79, seed]).standard_normal((size, size, 3)).astype(np.float32)
+        grains.append(np.clip(128 + 32 * noise, 0, 255).astype(np.uint8))
+    return grains
 
 
 def expose(image: Image, rng: np.random.Generator, *, hard: bool) -> Image:
@@ -117,23 +120,16 @@ def expose(image: Image, rng: np.random.Generator, *, hard: bool) -> Image:
     size = image.shape[0]
     sigma = rng.uniform(0.35, 0.75) if rng.random() < 0.8 else rng.uniform(0.8, 1.5)
     image = _blurred(image, sigma * size / 160)
+    channels = zip(cv2.split(image), _tone_table(rng, hard), strict=True)
+    image = cv2.merge([cv2.LUT(channel, table) for channel, table in channels])  # faster than one table of three
     strength = rng.uniform(0.02, 0.1) if rng.random() < 0.8 else rng.uniform(0.1, 0.3)
-    top, left = rng.integers(size, size=2).tolist()
-    _develop(image, _tone_table(rng, hard), _grain(size)[top : top + size, left : left + size], np.float32(strength))
+    grain = _grains(size)[int(rng.integers(_NUM_GRAINS))]
+    grain = cv2.flip(grain, int(rng.integers(-1, 2)))
+    image = cv2.addWeighted(image, 1, grain, strength, -128 * strength)
     if rng.random() < 0.12:
         data = simplejpeg.encode_jpeg(image, quality=int(rng.integers(25, 70)), colorspace="RGB")
         image = simplejpeg.decode_jpeg(data, colorspace="RGB")
     return np.asarray(image)
-
-
-@compiled
-def _develop(image: Image, table: Floats, grain: Floats, strength: np.float32) -> None:
-    """Replace each value by that of its channel's `table` `[3, 256]`, and add grain."""
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            for channel in range(3):
-                value = table[channel, image[y, x, channel]] + strength * grain[y, x, channel] + np.float32(0.5)
-                image[y, x, channel] = np.uint8(min(max(value, np.float32(0)), np.float32(255)))
 
 
 def _blurred(image: Image, sigma: float) -> Image:
@@ -142,11 +138,12 @@ def _blurred(image: Image, sigma: float) -> Image:
     return np.asarray(cv2.sepFilter2D(image, -1, line, line))
 
 
-def _tone_table(rng: np.random.Generator, hard: bool) -> Floats:
+def _tone_table(rng: np.random.Generator, hard: bool) -> Image:
     """`[3, 256]`: exposure, contrast and white balance of one photo."""
     dark = rng.random() < (0.15 if hard else 0.06)
     gain = rng.uniform(0.35, 0.6) if dark else rng.uniform(0.88, 1.3)
     gamma = rng.uniform(0.85, 1.2)
-    warm, tints = rng.normal(0, 0.045), rng.normal(0, 0.015, 3)
-    factors = 255 * gain * (1 + (warm * _CAST + tints) * (rng.random() >= 0.04))
-    return np.asarray(factors[:, None] * _LEVELS**gamma, np.float32)
+    balance = 1 + rng.normal(0, 0.045) * np.array([1.0, 0.0, -1.0]) + rng.normal(0, 0.015, 3)
+    grey = rng.random() < 0.04
+    factors = gain * (np.ones(3) if grey else balance)
+    return np.rint(255 * np.clip(factors[:, None] * _LEVELS**gamma, 0, 1)).astype(np.uint8)
