@@ -62,7 +62,7 @@ def _by_place(features: Tensor) -> Tensor:
 
 def _in_space(by_place: Tensor, height: int, width: int) -> Tensor:
     """`[B, H · W, C]` → `[B, C, H, W]`."""
-    return by_place.reshape(len(by_place), height, width, -1).movedim(-1, 1)
+    return by_place.reshape(by_place.shape[0], height, width, -1).movedim(-1, 1)
 
 
 def _shares(side: int, count: int, like: Tensor) -> Tensor:
