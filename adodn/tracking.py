@@ -234,6 +234,21 @@ class Tracker:
             if run.info.status == "RUNNING":
                 self._patiently("close a run", partial(self._client.set_terminated, run.info.run_id, status))
 
+    def nested_without(self, tag: str) -> set[str]:
+        """Names of the runs inside this one that lack a tag.
+
+        Raises:
+            TrackingError: If the server refuses or stays away.
+        """
+        mine = f"tags.`{PARENT}` = '{self.run_id}'"
+        experiment, found, page = self._known_run().info.experiment_id, set[str](), None
+        while page != "":
+            query = partial(self._client.search_runs, [experiment], mine, page_token=page)
+            runs = self._patiently("list runs", query)
+            found |= {str(run.info.run_name) for run in runs if tag not in run.data.tags}
+            page = runs.token or ""
+        return found
+
     def _set_tag(self, run_id: str, name: str, value: str) -> None:
         self._patiently(f"tag {name!r}", lambda: self._client.set_tag(run_id, name, value))
 

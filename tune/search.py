@@ -137,7 +137,16 @@ class _Search:
     def close(self, status: Any) -> None:
         """Leave no trial running, in the study or on MLflow."""
         self.settle()
+        self._track(self._catch_up)
         self._track(lambda: self._tracker.finish(status))
+
+    def _catch_up(self) -> None:
+        """Tell MLflow of trials whose end it missed: it was away, or a driver died between telling study and MLflow."""
+        missed = self._tracker.nested_without("state")
+        for trial in storage.current(self.study):
+            name = storage.run_name(self.study, trial)
+            if name in missed and trial.state in _STATUS:
+                self._tracker.finish_nested(name, _STATUS[trial.state], {"state": trial.state.name})
 
     def job(self, trial: Trial) -> dict[str, Any]:
         """What a trial's driver is given."""

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from adodn import datasets, recipes, settings
 from adodn.commands.train import parse_changes, prepare_ray
+from adodn.config import ExperimentConfig
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
@@ -69,13 +70,39 @@ def search(
 
     Try it: adodn search --name first --trials 6 --smoke
     """
-    places = settings.get()
     if not _NAME.fullmatch(name):
         raise ConfigError(f"a search's name is letters, digits and _ . -, at most 70, got {name!r}")
     if not smoke and not (recipe and dataset):
         raise ConfigError("a search needs --recipe and --dataset, or --smoke, which brings both")
-    config = recipes.get(recipe or SMOKE_RECIPE).with_fields(parse_changes(change or []))
     uri = dataset or _shard_smoke()
+    found = _search(
+        uri,
+        recipes.get(recipe or SMOKE_RECIPE).with_fields(parse_changes(change or [])),
+        {"name": name, "trials": trials, "concurrent": concurrent, "seed": seed},
+        {"num_workers": workers, "cpus_per_worker": cpus_per_worker, "use_gpu": gpu},
+        space=space,
+        objectives=tuple(objective or ["nme"]),
+        resume=resume,
+        address=address,
+    )
+    if as_json:
+        typer.echo(json.dumps(found, sort_keys=True))
+    else:
+        _show(found, objective or ["nme"])
+
+
+def _search(
+    uri: str,
+    config: ExperimentConfig,
+    plan: dict[str, Any],
+    resources: dict[str, Any],
+    *,
+    space: str,
+    objectives: tuple[str, ...],
+    resume: bool,
+    address: str,
+) -> dict[str, Any]:
+    places = settings.get()
     config = on_data(config, [read_manifest(S3Store.from_settings(places), uri)])
     prepare_ray(places)
     # Ray, MLflow and Optuna take seconds to import: only those who search wait.
@@ -84,27 +111,18 @@ def search(
     from tune import space as spaces
     from tune.search import Plan, search
 
-    plan = Plan(
-        name=name,
+    wanted = Plan(
+        **plan,
         config=config,
         dataset_uris=(uri,),
         space=spaces.get(space),
-        trials=trials,
-        concurrent=concurrent,
-        resources=distributed.Resources(
-            num_workers=workers, use_gpu=gpu, cpus_per_worker=cpus_per_worker, max_failures=1
-        ),
-        objectives=tuple(objective or ["nme"]),
-        seed=seed,
+        resources=distributed.Resources(**resources, max_failures=1),
+        objectives=objectives,
     )
     distributed.connect(address or places.ray_address or None, show_workers=False)
-    with _shown(trials) as shown, _resumable(name):
-        study = search(plan, places=places, resume=resume, changed=lambda study: shown(report.trial_rows(study)))
-    found = report.answer(study, places)
-    if as_json:
-        typer.echo(json.dumps(found, sort_keys=True))
-    else:
-        _show(found, plan.objectives)
+    with _shown(wanted.trials) as shown, _resumable(wanted.name):
+        study = search(wanted, places=places, resume=resume, changed=lambda study: shown(report.trial_rows(study)))
+    return report.answer(study, places)
 
 
 def _shard_smoke() -> str:
@@ -180,7 +198,7 @@ def _number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _show(found: dict[str, Any], objectives: tuple[str, ...]) -> None:
+def _show(found: dict[str, Any], objectives: Sequence[str]) -> None:
     Console().print(_table(found["trials"], f"study {found['name']!r} in {found['study']}"))
     for row in found["best"]:
         values = ", ".join(f"{name} {value:.6g}" for name, value in zip(objectives, row["values"], strict=True))

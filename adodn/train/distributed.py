@@ -110,11 +110,7 @@ def train(
             "loader_threads": resources.loader_threads,
             "torch_threads": max(1, round(resources.cpus_per_worker)),
         },
-        scaling_config=ScalingConfig(
-            num_workers=resources.num_workers,
-            use_gpu=resources.use_gpu,
-            resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
-        ),
+        scaling_config=_scaling(resources),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
         run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
@@ -171,6 +167,14 @@ def _start_tracking(
         ],
     )
     return tracker
+
+
+def _scaling(resources: Resources) -> ScalingConfig:
+    return ScalingConfig(
+        num_workers=resources.num_workers,
+        use_gpu=resources.use_gpu,
+        resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+    )
 
 
 def _run_config(

@@ -27,7 +27,7 @@ from tests.benchmarks.s3_server import s3_server
 from tune.search import Plan, search
 from tune.space import SPACES
 
-_TRIALS = 3
+_TRIALS = 2
 _SHORT, _LONG = 1, 3
 """Epochs."""
 
@@ -43,7 +43,7 @@ def run() -> list[Row]:
         distributed.connect("local", show_workers=False)
         try:
             short, long = (_seconds_a_trial(uri, epochs) for epochs in (_SHORT, _LONG))
-            (empty,) = alternately(_empty_training, repeats=_TRIALS)
+            (empty,) = alternately(_empty_training, repeats=_TRIALS, warm_up=0)
         finally:
             ray.shutdown()
             settings.get.cache_clear()

@@ -119,8 +119,8 @@ def test_nothing_finished_is_trained_again(half: tuple[dict[str, bytes], Any], r
 
 def test_bad_trials_fail_by_themselves(resumed: dict[str, Any]) -> None:
     """One diverges, the config refuses another: each says why, and others finished after them."""
-    by_params = {tuple(trial["params"].values()): trial for trial in resumed["trials"]}
-    diverging, refused = (by_params[tuple(bad.values())] for bad in (DIVERGING, REFUSED))
+    found = [[trial for trial in resumed["trials"] if trial["params"] == bad] for bad in (DIVERGING, REFUSED)]
+    ((diverging,), (refused,)) = found
 
     assert (diverging["state"], refused["state"]) == ("FAIL", "FAIL")
     assert "TrainingDivergedError" in diverging["error"]
