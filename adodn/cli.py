@@ -40,8 +40,10 @@ def main() -> None:
 
 
 def _modules_of(arguments: list[str]) -> list[str]:
-    """Only the stack's module for the stack's commands, which need no torch; empty: all."""
-    return ["stack"] if set(arguments[:1]) & {"up", "down", "status", "logs"} else []
+    """The module of the command alone where it can be told, as others take seconds to import; empty: all."""
+    if set(arguments[:1]) & {"up", "down", "status", "logs"}:
+        return ["stack"]
+    return [module.name for module in pkgutil.iter_modules(commands.__path__) if module.name in arguments[:1]]
 
 
 def _print_version(wanted: bool) -> None:

@@ -40,8 +40,8 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SUBPIXEL_BITS = 4
 _JPEG_QUALITY = 92
 
-# Okabe and Ito's colours, told apart by every kind of eye.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's, told apart by every kind of eye."""
 
 Image = NDArray[np.uint8]
 
@@ -74,12 +74,12 @@ def ced_figure(curves: Mapping[str, metrics.Errors], normaliser: str, *, thresho
         raise ValueError("a CED figure needs at least one curve, got none")
     figure, axes = _figure("Cumulative error distribution")
     for place, (name, errors) in enumerate(curves.items()):
-        _draw_ced(axes, name, errors, threshold, _COLOURS[place % len(_COLOURS)])
+        _draw_ced(axes, name, errors, threshold, COLOURS[place % len(COLOURS)])
     axes.set(xlim=(0, threshold), ylim=(0, 1), xlabel=f"NME, normalised by {_words(normaliser)}", ylabel="faces")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def history_figure(history: Sequence[Mapping[str, float]]) -> bytes:
@@ -105,7 +105,7 @@ def history_figure(history: Sequence[Mapping[str, float]]) -> bytes:
         _draw_history(axes, quantity, {name: [epoch.get(name, math.nan) for epoch in history] for name in series})
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    return _png(figure)
+    return png(figure)
 
 
 def spectrum_figure(spectra: Mapping[str, Sequence[float]]) -> bytes:
@@ -120,7 +120,7 @@ def spectrum_figure(spectra: Mapping[str, Sequence[float]]) -> bytes:
     if not spectra or not all(spectra.values()):
         raise ValueError("a spectrum needs at least one curve, and each at least one value")
     figure, axes = _figure("Singular values of the low-rank matrix")
-    for colour, (name, values) in zip(itertools.cycle(_COLOURS), spectra.items(), strict=False):
+    for colour, (name, values) in zip(itertools.cycle(COLOURS), spectra.items(), strict=False):
         rank = float(effective_rank(torch.tensor(values, dtype=torch.float64)))
         label = f"{name}   effective rank {rank:.1f} of {len(values)}, sum {sum(values):.3g}"
         drawn = [value if value > 0 else math.nan for value in values]
@@ -129,7 +129,7 @@ def spectrum_figure(spectra: Mapping[str, Sequence[float]]) -> bytes:
     axes.set_yscale("log")
     axes.set(xlabel="number of the singular value; dotted: effective rank", ylabel="singular value")
     axes.legend(frameon=False, loc="lower left", fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def error_sheet(errors: FaceErrors, batches: Iterable[Batch], *, count: int = 6) -> bytes:
@@ -213,14 +213,14 @@ def _draw_history(axes: Axes, quantity: str, series: Mapping[str, Sequence[float
     for place, (name, values) in enumerate(series.items()):
         finite = [value if math.isfinite(value) else math.nan for value in values]
         marker = "o" if len(values) == 1 else None
-        axes.plot(range(len(values)), finite, color=_COLOURS[place], linewidth=1.5, marker=marker, label=name)
+        axes.plot(range(len(values)), finite, color=COLOURS[place], linewidth=1.5, marker=marker, label=name)
     seen = [value for values in series.values() for value in values if math.isfinite(value)]
     if seen and min(seen) > 0 and max(seen) >= 10 * min(seen):
         axes.set_yscale("log")
     axes.set_title(_words(quantity), fontsize=10, loc="left")
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _style(axes)
+    style(axes)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)
 
@@ -334,17 +334,19 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=11, loc="left")
-    _style(axes)
+    style(axes)
     return figure, axes
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """The look that all curves share."""
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, drawn without a window system."""
     data = io.BytesIO()
     FigureCanvasAgg(figure).print_png(data)
     return data.getvalue()

@@ -230,10 +230,6 @@ def measure(
     manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
     protocol = config.model.landmark_protocol
     chosen = normaliser or protocol.usual_normaliser
-    if manifest.landmark_protocol != protocol:
-        raise ConfigError(
-            f"{dataset_uri}: landmarks are of protocol {manifest.protocol!r}, the model's {protocol.name!r}"
-        )
     loader = _test_loader(config, manifest, dataset_uri, places)
 
     @torch.inference_mode()

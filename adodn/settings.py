@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     s3_deadline_s: float = 300
     """Of one operation, all its tries and pauses together."""
     bucket: str = "adodn"
-    """Holds `datasets/`, `runs/` and `weights/`."""
+    """Holds `datasets/`, `runs/`, `searches/`, `weights/` and `patterns/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     ray_address: str = ""
@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     def runs_uri(self) -> str:
         """Where checkpoints live."""
         return f"s3://{self.bucket}/runs"
+
+    @property
+    def searches_uri(self) -> str:
+        """Where searches leave their pictures and best configs."""
+        return f"s3://{self.bucket}/searches"
 
     @property
     def weights_uri(self) -> str:

@@ -5,6 +5,8 @@ prefect deployment run tune-adodn --param recipe=adodn_rendered --param trials=2
 Not `flows/tune.py`: Prefect runs a file with its folder first on the path, and that would hide the package `tune`.
 """
 
+import base64
+import json
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +15,7 @@ from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import (
+    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
@@ -23,11 +26,13 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from adodn import recipes, settings
+from adodn.data.store import S3Store
 from adodn.settings import Settings
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 from flows.train import RecipeName, Workers, allowed_dataset, check_workers, differences, experiment
 from tune import report, storage
+from tune.findings import BEST, Findings
 from tune.space import SPACES
 
 SpaceName = StrEnum("SpaceName", sorted((name, name) for name in SPACES))  # type: ignore[misc]
@@ -50,6 +55,7 @@ def tune_adodn(
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,69}$")] | None = None,
+    retrain_seeds: Annotated[int, Field(ge=0, le=100)] = 0,
 ) -> dict[str, Any]:
     """Shard a dataset and search a recipe's hyperparameters on it. Bare, it is a short search on rendered faces.
 
@@ -67,6 +73,7 @@ def tune_adodn(
         epochs: Instead of the recipe's.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
         name: Resumes the search of that name; by default one of its own, which retries of this flow run resume.
+        retrain_seeds: Trainings of the best config, and of the defaults, after the search; the best is registered.
 
     Returns:
         As `adodn search --json` prints it.
@@ -82,9 +89,28 @@ def tune_adodn(
     command += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
     _run(command + (["--gpu"] if gpu else []), search)
     places = settings.get()
-    found = report.answer(storage.load(search, places), places)
+    study = storage.load(search, places)
+    found = report.answer(study, places)
     _show(found, places)
+    folder = f"{places.searches_uri}/{search}"
+    made = Findings.read(S3Store.from_settings(places), folder)
+    _show_findings(made)
+    if retrain_seeds and BEST in made.files:
+        _retrain(f"{folder}/{BEST}", uri, retrain_seeds, workers, gpu)
     return found
+
+
+def _retrain(best: str, uri: str, seeds: int, workers: int, gpu: bool) -> None:
+    """Train the best config and the defaults anew on the Ray cluster, and show what is left of the gain."""
+    told: list[str] = []
+    words = ["adodn", "winner", best, "--dataset", uri, "--seeds", str(seeds), "--workers", str(workers), "--json"]
+    run_job("winner", words + (["--gpu"] if gpu else []), told.append)
+    answer = json.loads(next(line for line in reversed(told) if line.startswith("{")))
+    tested = ", ".join(f"{100 * nme:.2f} %" for nme in answer["test_nme"])
+    standing = f"{answer['registered']['model_uri']}: {answer['registered']['reason']}"
+    create_markdown_artifact(
+        f"{answer['text']}\n\nOn test: {tested}.\n\n{standing}", key="winner", description="what survives of the gain"
+    )
 
 
 def _run(command: list[str], search: str) -> None:
@@ -116,3 +142,14 @@ def _show(found: dict[str, Any], places: Settings) -> None:
     )
     create_link_artifact(link=places.mlflow_tracking_uri, link_text="MLflow", key="search-mlflow")
     create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="search-ray-dashboard")
+
+
+def _show_findings(found: Findings) -> None:
+    """Publish the pictures and the best config, and say what was left out."""
+    for name, content in found.files.items():
+        if name != BEST:
+            encoded = base64.b64encode(content).decode()
+            create_image_artifact(image_url=f"data:image/png;base64,{encoded}", key=f"search-{Path(name).stem}")
+    config = f"{BEST}:\n\n```json\n{found.files[BEST].decode()}```\n\n" if BEST in found.files else ""
+    left_out = "\n".join(f"- left out {name}: {why}" for name, why in found.left_out.items())
+    create_markdown_artifact(config + left_out, key="search-config", description="for `adodn winner`")

@@ -131,6 +131,8 @@ def _ray(config: StackConfig) -> Command:
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
         "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
+        # A process of each training that looks out for nodes to be taken away: here is one node, and it stays.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         # Off, Ray keeps the loopback address it is given; on, it takes the machine's own and listens on all interfaces.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }

@@ -1,7 +1,6 @@
 """Fixtures that all tests share: one local stack a session, and the folder of real data."""
 
 import os
-import random
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +10,16 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from adodn import settings
-from adodn.errors import StackError
+from adodn.data.store import S3Store
 from infra import processes
 from infra import stack as local_stack
-from infra.config import StackPorts, require_free
+from tests.benchmarks.s3_server import s3_server
+from tests.ports import free_ports
 
 # Two processes test side by side, and a test's processes stand beside those: threads that wait for each other's cores
 # would take most of the time. Read when torch is first imported, here and in all processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-# Flows that tests call as functions start a server of their own; Prefect gives it 20 s, which a busy machine exceeds.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-
-_PORT_BASES = range(11_000, 22_000, 20)
-"""Below the system's ephemeral range, twins at +10000 included."""
 
 
 class _ByServices(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
@@ -38,18 +33,6 @@ class _ByServices(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not ty
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """How tests are parted where there are several processes."""
     return _ByServices(config, log)
-
-
-def free_ports() -> StackPorts:
-    """Ports for a stack of its own."""
-    for base in random.sample(_PORT_BASES, 100):
-        ports = StackPorts(**{name: base + offset for offset, name in enumerate(StackPorts.model_fields)})
-        try:
-            require_free(ports)
-        except StackError:
-            continue
-        return ports
-    raise AssertionError("no free ports for a stack")
 
 
 def enter_home(patch: pytest.MonkeyPatch, home: Path) -> None:
@@ -72,6 +55,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
         enter_home(patch, home)
         if shared_data:
             patch.setenv("ADODN_SHARED_DATA", shared_data)
+        # As the stack has it for its jobs.
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         info = local_stack.up(progress=lambda line: None)
         try:
             settings.get.cache_clear()
@@ -81,6 +66,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
             local_stack.down()
     settings.get.cache_clear()
     assert processes.marked(home) == [], "`down` left processes behind"
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
+    """A real S3 server of the session's own, with the bucket `adodn`."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as store:
+        store.ensure_bucket("adodn")
+        yield store
+
+
+@pytest.fixture
+def s3_folder(s3: S3Store) -> str:
+    """A fresh place on it: `s3://adodn/…`, without a slash at the end."""
+    return f"s3://adodn/{uuid.uuid4().hex}"
 
 
 @pytest.fixture

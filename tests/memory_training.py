@@ -6,6 +6,7 @@ fit(state, Faces(16, 8), Faces(8, 8), Hooked())
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from adodn.train.frozen import freeze
 from adodn.train.peers import rank, world_size
 from adodn.train.state import TrainState, build_state
 
+_AnyBatch = TypeVar("_AnyBatch", bound=Batch)
 MODEL = ModelConfig(input_px=64, grid=1, rank_width=4, reduction=64, batch_norm_faces=2, drop_warmup_epochs=1)
 TRAIN = TrainConfig(epochs=2, global_batch=8, precision="fp64", learning_rate=1e-3)
 
@@ -61,11 +63,15 @@ def small_network(config: ExperimentConfig) -> OcclusionAdaptiveNet:
 
 
 def small_state(config: ExperimentConfig, steps: int = 3) -> TrainState:
-    """A training before its first step; data-parallel in a process group, as on a cluster."""
+    """A training before its first step."""
     network = small_network(config)
     freeze(network, config.train.freeze)
-    wrapped = DistributedDataParallel(network, forward_sync_buffers=False) if world_size() > 1 else network
-    return build_state(config, network, wrapped, steps)
+    return build_state(config, network, wrapped(network), steps)
+
+
+def wrapped(network: nn.Module) -> nn.Module:
+    """Data-parallel in a process group, as on a cluster; the network itself in a process alone."""
+    return DistributedDataParallel(network, forward_sync_buffers=False) if world_size() > 1 else network
 
 
 def small_batch(faces: int, seed: int = 0) -> Batch:
@@ -120,11 +126,11 @@ class Faces:
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
 
 
-def share(batch: Batch) -> Batch:
+def share(batch: _AnyBatch) -> _AnyBatch:
     """This process's faces of a global batch."""
     size = len(batch) // world_size()
     mine = slice(rank() * size, (rank() + 1) * size)
-    return Batch(**{field.name: getattr(batch, field.name)[mine] for field in fields(batch)})
+    return type(batch)(**{field.name: getattr(batch, field.name)[mine] for field in fields(batch)})
 
 
 class Hooked:

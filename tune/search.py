@@ -32,6 +32,7 @@ from adodn.tracking import DatasetRef, Tracker
 from adodn.train.distributed import Resources, filesystem
 from adodn.train.loop import val_metric
 from tune import storage
+from tune.findings import Findings, findings
 from tune.objective import DRIVER_CPUS, Job, check_objectives, objective_values, run_trial
 from tune.searcher import StudySearcher
 from tune.space import Space
@@ -48,7 +49,6 @@ _STATUS: dict[TrialState, Literal["FINISHED", "FAILED"]] = {
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files of what MLflow has
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before its first epoch reports no metric
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the caller's
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -82,7 +82,12 @@ class Plan:
 
 
 def search(
-    plan: Plan, *, places: Settings, resume: bool, changed: Callable[[optuna.Study], None] = lambda study: None
+    plan: Plan,
+    *,
+    places: Settings,
+    resume: bool,
+    changed: Callable[[optuna.Study], None] = lambda study: None,
+    found: Callable[[Findings], None] = lambda findings: None,
 ) -> optuna.Study:
     """Run the trials that are left, on the Ray cluster at hand. Ctrl-C, or any death, leaves what can be resumed.
 
@@ -91,6 +96,7 @@ def search(
         places: Where servers are.
         resume: Go on with the search of that name, if there is one.
         changed: Told of the study whenever a trial begins, comes further or is over.
+        found: Given what the run on MLflow keeps when all trials are over: pictures, and the best config.
 
     Raises:
         ConfigError: If the cluster cannot hold a trial, or something in the plan does not fit.
@@ -108,10 +114,13 @@ def search(
         status = "KILLED"
         try:
             if left > 0:
-                _tuner(parts, left, min(at_once, left)).fit()
+                _run(_tuner(parts, left, min(at_once, left)), parts)
             status = "FINISHED"
         finally:
             parts.close(status)
+        made = findings(study, plan.space, plan.config, plan.objectives)
+        found(made)
+        parts.keep(made)
     return study
 
 
@@ -147,6 +156,16 @@ class _Search:
             name = storage.run_name(self.study, trial)
             if name in missed and trial.state in _STATUS:
                 self._tracker.finish_nested(name, _STATUS[trial.state], {"state": trial.state.name})
+
+    def keep(self, found: Findings) -> None:
+        """Put pictures and the best config beside the search's figures, and on the store."""
+        found.write(S3Store.from_settings(self.places), f"{self.places.searches_uri}/{self.plan.name}")
+
+        def log() -> None:
+            for name, content in found.files.items():
+                self._tracker.log_bytes(f"search/{name}", content)
+
+        self._track(log)
 
     def job(self, trial: Trial) -> dict[str, Any]:
         """What a trial's driver is given."""
@@ -208,9 +227,21 @@ def _start_tracking(plan: Plan, places: Settings) -> Tracker:
     return tracker
 
 
+def _run(tuner: tune.Tuner, parts: _Search) -> None:
+    """Until all trials are over. At Ctrl-C, Tune ends its trials and returns, as after the last one.
+
+    An exception raised at the signal would be lost wherever Python ignores exceptions: in a destructor, or a callback
+    of a weak reference.
+    """
+    tuner.fit()
+    if patiently(lambda: storage.counted(parts.study), parts.places) < parts.plan.trials:
+        raise KeyboardInterrupt
+
+
 def _tuner(parts: _Search, left: int, at_once: int) -> tune.Tuner:
     os.environ |= _QUIET
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the files that it was told not to write
+    # It misses the files that it was told not to write, and its advice on how to go on is not how ours does.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     plan, places = parts.plan, parts.places
     metric = val_metric(plan.config) if len(plan.objectives) == 1 else None
     return tune.Tuner(

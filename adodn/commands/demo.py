@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+
+from adodn.commands.evaluate import results_table
+from adodn.evaluate import Result
 
 
 def register(app: typer.Typer) -> None:
@@ -27,22 +29,10 @@ def demo(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     if as_json:
         typer.echo(json.dumps(asdict(result), default=str))
         return
-    Console().print(_table(result.report))
+    Console().print(results_table(Result(**row).row() for row in result.report["results"]))
     typer.echo(f"{result.report['model_uri']}: {result.report['reason']}")
     for path in result.pictures:
         typer.echo(f"  picture  {path}")
     for name, url in result.links.items():
         typer.echo(f"  {name:<8} {url}")
     typer.echo(f"took {result.seconds:.0f} s and at most {result.peak_memory_mb:.0f} MB of memory")
-
-
-def _table(report: dict[str, object]) -> Table:
-    table = Table("result", "value", "faces")
-    results = report["results"]
-    assert isinstance(results, list)
-    for row in results:
-        is_auc = " auc@" in row["name"]
-        table.add_row(
-            row["name"], f"{row['value']:.4f}" if is_auc else f"{100 * row['value']:.2f} %", str(row["num_faces"])
-        )
-    return table

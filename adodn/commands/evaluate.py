@@ -1,7 +1,7 @@
 """`adodn evaluate`: a model on a sharded dataset; with `--register` its results and itself go on record."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -56,18 +56,8 @@ def write_files(measured: publish.Measured, folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def results_table(report: EvaluationReport) -> Table:
-    """The figures of a report."""
-    return _table(report.rows(), f"dataset {report.dataset_digest[:12]}, {report.protocol} landmarks")
-
-
-def details_table(report: EvaluationReport) -> Table:
-    """All faces by parts, visible and covered landmarks, and other normalisers; single landmarks are in the files."""
-    lacking = sorted(set(report.left_out.values()))
-    return _table(report.detail_rows(ALL), f"left out: {'; '.join(lacking)}" if lacking else "nothing was left out")
-
-
-def _table(rows: Sequence[tuple[str, str, str]], caption: str) -> Table:
+def results_table(rows: Iterable[tuple[str, str, str]], caption: str | None = None) -> Table:
+    """Rows of name, value and number of faces as people read them."""
     table = Table(caption=caption)
     for column in ("result", "value", "faces"):
         table.add_column(column, justify="left" if column == "result" else "right")
@@ -78,7 +68,9 @@ def _table(rows: Sequence[tuple[str, str, str]], caption: str) -> Table:
 
 def _show(report: EvaluationReport, answer: dict[str, object]) -> None:
     console = Console()
-    console.print(details_table(report))
-    console.print(results_table(report))
+    # Parts, visible and covered landmarks and other normalisers, of all faces; single landmarks are in the files.
+    lacking = "; ".join(sorted(set(report.left_out.values())))
+    console.print(results_table(report.detail_rows(ALL), f"left out: {lacking}" if lacking else "nothing was left out"))
+    console.print(results_table(report.rows(), f"dataset {report.dataset_digest[:12]}, {report.protocol} landmarks"))
     if "model_uri" in answer:
         typer.echo(f"registered {answer['model_uri']}: {answer['reason']}")

@@ -5,7 +5,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.train.loaders import on_data
+
+if TYPE_CHECKING:
+    from tune.findings import Findings
 
 SMOKE_RECIPE = "adodn_smoke"
 SMOKE_FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
@@ -58,6 +62,7 @@ def search(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search of that name.")] = False,
     address: Annotated[str, typer.Option(help="host:port of a Ray cluster; default: that of the settings.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures, and best.json for `adodn winner`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Search hyperparameters: train many variants of a recipe, a few at once, and learn from each what to try next.
@@ -67,6 +72,8 @@ def search(
 
     Interrupted, by Ctrl-C or anything else? The same command with --resume goes on: no finished trial is repeated,
     and an interrupted one goes on at its last checkpoint.
+
+    At the end its run on MLflow, and the folder of --out, have pictures and the best config as a file.
 
     Try it: adodn search --name first --trials 6 --smoke
     """
@@ -84,6 +91,7 @@ def search(
         objectives=tuple(objective or ["nme"]),
         resume=resume,
         address=address,
+        out=out,
     )
     if as_json:
         typer.echo(json.dumps(found, sort_keys=True))
@@ -101,6 +109,7 @@ def _search(
     objectives: tuple[str, ...],
     resume: bool,
     address: str,
+    out: Path | None,
 ) -> dict[str, Any]:
     places = settings.get()
     config = on_data(config, [read_manifest(S3Store.from_settings(places), uri)])
@@ -120,9 +129,27 @@ def _search(
         objectives=objectives,
     )
     distributed.connect(address or places.ray_address or None, show_workers=False)
+    made: list[Findings] = []
     with _shown(wanted.trials) as shown, _resumable(wanted.name):
-        study = search(wanted, places=places, resume=resume, changed=lambda study: shown(report.trial_rows(study)))
+        study = search(
+            wanted,
+            places=places,
+            resume=resume,
+            changed=lambda study: shown(report.trial_rows(study)),
+            found=made.append,
+        )
+    _keep(made[0], out)
     return report.answer(study, places)
+
+
+def _keep(found: "Findings", out: Path | None) -> None:
+    for name, why in found.left_out.items():
+        typer.echo(f"left out {name}: {why}", err=True)
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in found.files.items():
+        (out / name).write_bytes(content)
 
 
 def _shard_smoke() -> str:

@@ -10,13 +10,14 @@ import typer
 
 from adodn import models, publish, recipes, settings
 from adodn.config import ExperimentConfig
+from adodn.config_file import read_config_file
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.datasets.files import read_file
 from adodn.errors import ConfigError
 from adodn.models.weights import parse_weights, read_source
 from adodn.occlusion.patterns import MAX_BYTES, Patterns
-from adodn.train import initial
+from adodn.train import initial, model_source
 from adodn.train.loaders import on_data
 
 
@@ -26,11 +27,14 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(sorted(recipes.RECIPES))}.")],
     dataset: Annotated[
         list[str],
         typer.Option(help="s3:// address of a sharded dataset's manifest or folder; of several, CNT's first stage."),
     ],
+    recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(sorted(recipes.RECIPES))}.")] = "",
+    config_path: Annotated[
+        Path | None, typer.Option("--config", help="File that `adodn search` wrote, instead of a recipe.")
+    ] = None,
     run_name: Annotated[str, typer.Option(help="Resumes the run of that name; default: recipe and fingerprint.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1.0,
@@ -56,7 +60,7 @@ def train(
     """
     places = settings.get()
     store = S3Store.from_settings(places)
-    config = recipes.get(recipe).with_fields(parse_changes(change or []))
+    config = base_config(recipe, config_path).with_fields(parse_changes(change or []))
     if weights:
         config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
     if patterns:
@@ -68,7 +72,7 @@ def train(
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
         return
-    outcome = publish.claim_run(config, name, places) or _train(
+    outcome = trained(
         config,
         dataset,
         name,
@@ -86,9 +90,34 @@ def train(
         typer.echo(f"checkpoint {outcome.checkpoint_uri}")
 
 
-def _train(
+def base_config(recipe: str, config_path: Path | None) -> ExperimentConfig:
+    """The experiment of a recipe or of a file, whichever is given.
+
+    Raises:
+        ConfigError: If both or none are given, there is no such recipe, or the file is not a config.
+    """
+    if bool(recipe) == bool(config_path):
+        raise ConfigError(f"give either --recipe or --config, got {recipe!r} and {str(config_path or '')!r}")
+    return read_config_file(config_path).config if config_path else recipes.get(recipe)
+
+
+def trained(
     config: ExperimentConfig, datasets: list[str], run_name: str, places: settings.Settings, **resources: Any
 ) -> publish.Outcome:
+    """Train under a run name, or go on with it; what is finished already is only looked up.
+
+    Args:
+        config: The experiment, on its data.
+        datasets: Addresses of the manifests.
+        run_name: Names the run.
+        places: Endpoints and credentials.
+        **resources: What `distributed.Resources` takes.
+
+    Raises:
+        AdodnError: As `distributed.train`; also if the name belongs to another experiment.
+    """
+    if finished := publish.claim_run(config, run_name, places):
+        return finished
     prepare_ray(places)
     # Ray and MLflow take seconds to import: only those who train wait.
     from adodn.train import distributed
@@ -134,7 +163,7 @@ def _upload_weights(source: str, store: S3Store) -> str:
 
 def _upload_model(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> str:
     """Put a model's weights on storage, once they are known to fit; says which of them do not."""
-    content = initial.read_whole_model(source, config.model.landmark_protocol, places)
+    content = model_source.read_whole_model(source, config.model.landmark_protocol, places)
     network = models.build(config.model)
     random = initial.load_whole_model(network, parse_weights(content, source), source)
     if random:

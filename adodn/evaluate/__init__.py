@@ -9,12 +9,14 @@ Knows no model (only a function from images to landmarks), and sends nothing any
 """
 
 from adodn.evaluate.faces import ALL, FaceErrors, figure_names
-from adodn.evaluate.figures import EvaluationReport, Result, read_report, report
+from adodn.evaluate.figures import ERRORS, FIGURES, EvaluationReport, Result, read_report, report
 from adodn.evaluate.measuring import PredictFn, Seen, face_errors, joined, to_image
 from adodn.evaluate.pairing import aligned, paired
 
 __all__ = [
     "ALL",
+    "ERRORS",
+    "FIGURES",
     "EvaluationReport",
     "FaceErrors",
     "PredictFn",

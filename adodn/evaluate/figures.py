@@ -22,7 +22,9 @@ from adodn.evaluate.consistency import check
 from adodn.evaluate.faces import FaceErrors, figure_names
 from adodn.evaluate.files import Kept, pack, to_csv, unpack
 
-_FIGURES, _CSV, _ERRORS = "figures.json", "errors.csv", "errors.npz"
+FIGURES, ERRORS = "figures.json", "errors.npz"
+"""Names of the files that `EvaluationReport.files` has for programs; the first has the sha256 of the other."""
+_CSV = "errors.csv"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,11 @@ class Result:
     """A fraction."""
     num_faces: int
     """Faces that it is the figure of: those of the subset that have it."""
+
+    def row(self) -> tuple[str, str, str]:
+        """Name, percent and number of faces as text for a table; AUC stays a fraction."""
+        shown = f"{self.value:.4f}" if " auc" in self.name else f"{100 * self.value:.2f} %"
+        return self.name, shown, str(self.num_faces)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,13 +79,13 @@ class EvaluationReport:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, percent and number of faces of each headline figure, as text for a table; AUC stays a fraction."""
-        return [_row(result) for result in self.results]
+        return [result.row() for result in self.results]
 
     def detail_rows(self, subset: str, *, landmarks: bool = False) -> list[tuple[str, str, str]]:
         """The same of the details of a subset, those of single landmarks only where asked for."""
         start = f"{self.dataset}/{subset} "
         shown = (result for result in self.details if result.name.startswith(start))
-        return [_row(result) for result in shown if landmarks or "nme/landmark/" not in result.name]
+        return [result.row() for result in shown if landmarks or "nme/landmark/" not in result.name]
 
     def files(self) -> dict[str, bytes]:
         """File name → content: figures, and the errors of each face for people (CSV) and for programs (npz).
@@ -94,9 +101,9 @@ class EvaluationReport:
                 errors=self.errors,
             )
         )
-        digests = {name: hashlib.sha256(data).hexdigest() for name, data in ((_CSV, csv), (_ERRORS, npz))}
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in ((_CSV, csv), (ERRORS, npz))}
         figures = json.dumps({**self._plain(), "files": digests}, indent=2, allow_nan=False)
-        return {_FIGURES: figures.encode(), _CSV: csv, _ERRORS: npz}
+        return {FIGURES: figures.encode(), _CSV: csv, ERRORS: npz}
 
     def to_json(self) -> str:
         """Everything but the errors of each face, which are in `files`. Values are fractions."""
@@ -263,8 +270,3 @@ def label(threshold: float) -> str:
     """Two digits as the field writes them, e.g. `0.10`; more only where two would not do."""
     short = f"{threshold:.2f}"
     return short if float(short) == threshold else repr(threshold)
-
-
-def _row(result: Result) -> tuple[str, str, str]:
-    shown = f"{result.value:.4f}" if " auc" in result.name else f"{100 * result.value:.2f} %"
-    return result.name, shown, str(result.num_faces)

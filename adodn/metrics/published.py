@@ -11,7 +11,6 @@ threshold is in it.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import simpson
 
 from adodn.metrics.arrays import Errors
 from adodn.metrics.curves import above_zero, ced
@@ -31,6 +30,8 @@ def auc_stepwise(errors: Errors, threshold: float, step: float = STEP) -> float:
     Raises:
         ValueError: As `auc`, or if the step is not between 0 and the threshold.
     """
+    from scipy.integrate import simpson  # half a second that every training worker would pay
+
     grid = _grid(threshold, step)
     return float(simpson(ced(errors, grid).numpy(), x=grid) / threshold)
 

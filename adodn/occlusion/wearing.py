@@ -26,9 +26,10 @@ Image: TypeAlias = NDArray[np.uint8]
 
 _MASK_PX = 44
 """Pixels a face unit of the flat mask: 88 between the eyes, more than sharded faces have."""
-_GRID_PX = 8
-"""The spline is computed at every so many pixels, and in between by straight lines: it is smooth."""
+_GRID_PER_UNIT = 8
+"""The spline is computed at so many places a face unit, between them by lines: fine enough for a nose in profile."""
 _STIFFNESS = 0.02
+"""Cloth off the midline need not touch every anchor; the nose, over which it hangs, and the chin hold it fast."""
 _LEAST_DEPTH = 0.2
 """Of the half of a mask that is turned away, as a share of its width from the front: cloth stands off the face."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -88,7 +89,7 @@ class Wearer:
             The photo with the mask, and `[L]`, True for landmarks that the mask hides.
         """
         frame = self._anatomy.frame(landmarks, lower=True)
-        x0, y0, x1, y1 = window = _window(frame, pixels.shape[1], pixels.shape[0])
+        x0, y0, x1, y1 = window = _window(frame, landmarks, pixels.shape[1], pixels.shape[0])
         masked = pixels.copy()
         if x0 >= x1 or y0 >= y1:
             return masked, np.zeros(len(landmarks), np.bool_)
@@ -107,8 +108,9 @@ class Wearer:
     def _units(self, frame: Reals, landmarks: Reals, window: tuple[int, int, int, int]) -> Floats:
         """`[h, w, 2]`: face units at every pixel of a window."""
         x0, y0, x1, y1 = window
-        rows, columns = -(-(y1 - y0) // _GRID_PX) + 1, -(-(x1 - x0) // _GRID_PX) + 1
-        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) * float(_GRID_PX) + (x0, y0)
+        step = max(1, int(_unit_px(frame) / _GRID_PER_UNIT))
+        rows, columns = -(-(y1 - y0) // step) + 1, -(-(x1 - x0) // step) + 1
+        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) * float(step) + (x0, y0)
         back = np.linalg.inv(np.vstack([frame, (0, 0, 1)]))[:2]
         coarse = np.asarray(grid @ back[:, :2].T + back[:, 2], np.float64)
         if self._anchors is not None:
@@ -116,9 +118,9 @@ class Wearer:
             coarse = _bent(coarse, _unfolded(landmarks[points] @ back[:, :2].T + back[:, 2], places), places)
         elif self._nose is not None:
             coarse = _turned(coarse, float((landmarks[self._nose] @ back[:, :2].T + back[:, 2])[0]))
-        whole = cv2.resize(coarse.astype(np.float32), None, fx=_GRID_PX, fy=_GRID_PX, interpolation=cv2.INTER_LINEAR)
+        whole = cv2.resize(coarse.astype(np.float32), None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
         # `resize` puts a coarse cell's value at the cell's middle, not at its first pixel.
-        shift = np.array([[1, 0, (1 - _GRID_PX) / 2], [0, 1, (1 - _GRID_PX) / 2]])
+        shift = np.array([[1, 0, (1 - step) / 2], [0, 1, (1 - step) / 2]])
         moved: Floats = cv2.warpAffine(whole, shift, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE)
         return moved
 
@@ -135,7 +137,7 @@ class Wearer:
 
     def _clear_of_eyes(self, places: Reals, frame: Reals, size: tuple[int, ...]) -> Floats:
         """`[h, w]`: 0 on the eyes, 1 away from them."""
-        unit = float(np.hypot(frame[0, 1], frame[1, 1]))
+        unit = _unit_px(frame)
         clear = np.full(size[:2], 255, np.uint8)
         for eye in self._eyes:
             hull = cv2.convexHull(np.rint(places[eye] * 16).astype(np.int32))
@@ -186,7 +188,8 @@ def _bent(grid: Reals, points: Reals, places: Reals) -> Reals:
     offsets = np.concatenate([places - points, _nearest_offset(sides, points, places)])
     count = len(nodes)
     system = np.zeros((count + 3, count + 3))
-    system[:count, :count] = _kernel(nodes, nodes) + _STIFFNESS * np.eye(count)
+    off_midline = np.concatenate([places[:, 0] != 0, np.ones(len(sides), np.bool_)])
+    system[:count, :count] = _kernel(nodes, nodes) + np.diag(_STIFFNESS * off_midline)
     system[:count, count:] = np.column_stack([np.ones(count), nodes])
     system[count:, :count] = system[:count, count:].T
     weights = np.linalg.solve(system, np.concatenate([offsets, np.zeros((3, 2))]))
@@ -224,10 +227,16 @@ def _flat(design: MaskDesign) -> Sprite:
     return draw_cloth(design, px=_MASK_PX)
 
 
-def _window(frame: Reals, width: int, height: int) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1): the part of the photo that a mask can reach."""
+def _unit_px(frame: Reals) -> float:
+    """Length of a face unit in the photo."""
+    return float(np.hypot(frame[0, 1], frame[1, 1]))
+
+
+def _window(frame: Reals, landmarks: Reals, width: int, height: int) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1): the part of the photo that a mask can reach: a face from the front, and a nose in profile."""
     corners = np.array([(-3.2, -0.8), (3.2, -0.8), (3.2, 6.0), (-3.2, 6.0)]) @ frame[:, :2].T + frame[:, 2]
-    (x0, y0), (x1, y1) = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int) + 1
+    reach = np.concatenate([corners, landmarks - 0.5 * _unit_px(frame), landmarks + 0.5 * _unit_px(frame)])
+    (x0, y0), (x1, y1) = np.floor(reach.min(axis=0)).astype(int), np.ceil(reach.max(axis=0)).astype(int) + 1
     return max(0, int(x0)), max(0, int(y0)), min(width, int(x1)), min(height, int(y1))
 
 
@@ -256,7 +265,7 @@ def _over(below: Floats, above: Floats) -> Floats:
 
 def _lit(colours: Floats, face: Floats, places: Reals, frame: Reals) -> Floats:
     """`[h, w, 3]`: cloth as bright, as tinted and as colourful as the face's light makes it."""
-    unit = float(np.hypot(frame[0, 1], frame[1, 1]))
+    unit = _unit_px(frame)
     step = max(1, int(unit / 12))
     size = (-(-face.shape[1] // step), -(-face.shape[0] // step))
     small = cv2.resize(face, size, interpolation=cv2.INTER_AREA) / np.float32(255)

@@ -18,6 +18,8 @@ def adodn_300w() -> ExperimentConfig:
     Paper: Tables 2 and 3 and the last row of Table 4: 2.80 Common, 5.81 Challenging, 3.35 Full. The same model on
     COFW68 is Fig. 3, which has no figure in its text: `adodn evaluate RUN --dataset s3://…/cofw68/VERSION`.
 
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper used RTX 3090s and gives no time; not run here.
+
     adodn train --recipe adodn_300w --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     return ExperimentConfig(name="adodn_300w")
@@ -27,6 +29,8 @@ def adodn_300w_brnet() -> ExperimentConfig:
     """BRNet: the trunk with a linear layer, trained as ADODN.
 
     Paper: Table 4, row 1: 7.21 Challenging.
+
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper used RTX 3090s and gives no time; not run here.
 
     adodn train --recipe adodn_300w_brnet --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
@@ -38,6 +42,8 @@ def adodn_300w_gm_lm() -> ExperimentConfig:
 
     Paper: Table 4, row 2: 6.90 Challenging.
 
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper used RTX 3090s and gives no time; not run here.
+
     adodn train --recipe adodn_300w_gm_lm --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     return ablation(adodn_300w(), "adodn_300w_gm_lm", keep=("GM", "LM"))
@@ -48,6 +54,8 @@ def adodn_300w_gm_adm() -> ExperimentConfig:
 
     Paper: Table 4, row 3: 6.72 Challenging.
 
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper used RTX 3090s and gives no time; not run here.
+
     adodn train --recipe adodn_300w_gm_adm --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     return ablation(adodn_300w(), "adodn_300w_gm_adm", keep=("GM", "OM"))
@@ -57,6 +65,8 @@ def adodn_300w_adm_lm() -> ExperimentConfig:
     """ADODN without the geometry-aware module.
 
     Paper: Table 4, row 4: 6.68 Challenging.
+
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper used RTX 3090s and gives no time; not run here.
 
     adodn train --recipe adodn_300w_adm_lm --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """

@@ -49,6 +49,8 @@ _TRUNK_RATE = 1e-7
 def vanilla_bn() -> ExperimentConfig:
     """Vanilla CNN (BN). Paper: Table XI: 4.07 / 5.70 / 1.65.
 
+    Needs COFW, WFLW or AFLW. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe vanilla_bn --dataset s3://…/cofw/VERSION
     """
     return _row("vanilla_bn", VANILLA)
@@ -57,13 +59,17 @@ def vanilla_bn() -> ExperimentConfig:
 def vanilla_sepbn() -> ExperimentConfig:
     """Vanilla CNN (SepBN). Paper: Table XI: 4.03 / 5.48 / 1.55.
 
+    Needs COFW, WFLW or AFLW. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe vanilla_sepbn --dataset s3://…/cofw/VERSION
     """
     return _row("vanilla_sepbn", _sepbn(VANILLA))
 
 
 def cnt_vanilla_stage1() -> ExperimentConfig:
-    """Stage 1 of Vanilla CNN (CNT); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+    """Stage 1 of Vanilla CNN (CNT); `val/nme@mean_of_datasets` chooses its best epoch.
+
+    Needs COFW, AFLW, WFLW and 300W. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_vanilla_stage1 --dataset s3://…/cofw/VERSION …
     """
@@ -73,13 +79,17 @@ def cnt_vanilla_stage1() -> ExperimentConfig:
 def cnt_vanilla() -> ExperimentConfig:
     """Vanilla CNN (CNT). Paper: Table XI: 3.84 / 5.33 / 1.61.
 
+    Needs COFW, WFLW or AFLW, and a run of stage 1. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe cnt_vanilla --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
     """
     return _stage2("cnt_vanilla", VANILLA)
 
 
 def cnt_sepbn_vanilla_stage1() -> ExperimentConfig:
-    """Stage 1 of Vanilla CNN (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+    """Stage 1 of Vanilla CNN (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch.
+
+    Needs COFW, AFLW, WFLW and 300W. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_sepbn_vanilla_stage1 --dataset s3://…/cofw/VERSION …
     """
@@ -89,6 +99,8 @@ def cnt_sepbn_vanilla_stage1() -> ExperimentConfig:
 def cnt_sepbn_vanilla() -> ExperimentConfig:
     """Vanilla CNN (CNT+SepBN). Paper: Table XI: 3.63 / 5.26 / 1.57.
 
+    Needs COFW, WFLW or AFLW, and a run of stage 1. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe cnt_sepbn_vanilla --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
     """
     return _stage2("cnt_sepbn_vanilla", _sepbn(VANILLA))
@@ -96,6 +108,8 @@ def cnt_sepbn_vanilla() -> ExperimentConfig:
 
 def mobilenet_bn() -> ExperimentConfig:
     """MobileNetV2 (BN). Paper: Table XI: 5.07 / 6.18 / 1.66.
+
+    Needs COFW, WFLW or AFLW and `mobilenet_v2.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe mobilenet_bn --dataset s3://…/cofw/VERSION --weights mobilenet_v2.pth
     """
@@ -105,13 +119,17 @@ def mobilenet_bn() -> ExperimentConfig:
 def mobilenet_sepbn() -> ExperimentConfig:
     """MobileNetV2 (SepBN). Paper: Table XI: 3.96 / 5.31 / 1.57.
 
+    Needs COFW, WFLW or AFLW and `mobilenet_v2.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe mobilenet_sepbn --dataset s3://…/cofw/VERSION --weights mobilenet_v2.pth
     """
     return _row("mobilenet_sepbn", _sepbn(MOBILENET))
 
 
 def cnt_mobilenet_stage1() -> ExperimentConfig:
-    """Stage 1 of MobileNetV2 (CNT); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+    """Stage 1 of MobileNetV2 (CNT); `val/nme@mean_of_datasets` chooses its best epoch.
+
+    Needs COFW, AFLW, WFLW, 300W and `mobilenet_v2.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_mobilenet_stage1 --dataset s3://…/cofw/VERSION … --weights mobilenet_v2.pth
     """
@@ -121,13 +139,17 @@ def cnt_mobilenet_stage1() -> ExperimentConfig:
 def cnt_mobilenet() -> ExperimentConfig:
     """MobileNetV2 (CNT). Paper: Table XI: 3.57 / 5.18 / 1.64.
 
+    Needs COFW, WFLW or AFLW, and a run of stage 1. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe cnt_mobilenet --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
     """
     return _stage2("cnt_mobilenet", MOBILENET)
 
 
 def cnt_sepbn_mobilenet_stage1() -> ExperimentConfig:
-    """Stage 1 of MobileNetV2 (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+    """Stage 1 of MobileNetV2 (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch.
+
+    Needs COFW, AFLW, WFLW, 300W and `mobilenet_v2.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_sepbn_mobilenet_stage1 --dataset s3://…/cofw/VERSION … --weights mobilenet_v2.pth
     """
@@ -137,6 +159,8 @@ def cnt_sepbn_mobilenet_stage1() -> ExperimentConfig:
 def cnt_sepbn_mobilenet() -> ExperimentConfig:
     """MobileNetV2 (CNT+SepBN). Paper: Table XI: 3.56 / 5.13 / 1.60.
 
+    Needs COFW, WFLW or AFLW, and a run of stage 1. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe cnt_sepbn_mobilenet --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
     """
     return _stage2("cnt_sepbn_mobilenet", _sepbn(MOBILENET))
@@ -144,6 +168,8 @@ def cnt_sepbn_mobilenet() -> ExperimentConfig:
 
 def resnext_bn() -> ExperimentConfig:
     """ResNeXt-50 (BN). Paper: Table XI: 3.95 / 4.90 / 1.50.
+
+    Needs COFW, WFLW or AFLW and `resnext50_32x4d.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe resnext_bn --dataset s3://…/cofw/VERSION --weights resnext50_32x4d.pth
     """
@@ -153,13 +179,17 @@ def resnext_bn() -> ExperimentConfig:
 def resnext_sepbn() -> ExperimentConfig:
     """ResNeXt-50 (SepBN). Paper: Table XI: 3.51 / 4.85 / 1.46.
 
+    Needs COFW, WFLW or AFLW and `resnext50_32x4d.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe resnext_sepbn --dataset s3://…/cofw/VERSION --weights resnext50_32x4d.pth
     """
     return _row("resnext_sepbn", _sepbn(RESNEXT))
 
 
 def cnt_resnext_stage1() -> ExperimentConfig:
-    """Stage 1 of ResNeXt-50 (CNT); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+    """Stage 1 of ResNeXt-50 (CNT); `val/nme@mean_of_datasets` chooses its best epoch.
+
+    Needs COFW, AFLW, WFLW, 300W and `resnext50_32x4d.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_resnext_stage1 --dataset s3://…/cofw/VERSION … --weights resnext50_32x4d.pth
     """
@@ -169,13 +199,17 @@ def cnt_resnext_stage1() -> ExperimentConfig:
 def cnt_resnext() -> ExperimentConfig:
     """ResNeXt-50 (CNT). Paper: Table XI: 3.49 / 4.88 / 1.48.
 
+    Needs COFW, WFLW or AFLW, and a run of stage 1. The paper had a GTX 1080 Ti and gives no time; not run here.
+
     adodn train --recipe cnt_resnext --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
     """
     return _stage2("cnt_resnext", RESNEXT)
 
 
 def cnt_sepbn_resnext_stage1() -> ExperimentConfig:
-    """Stage 1 of ResNeXt-50 (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch. Not run here.
+    """Stage 1 of ResNeXt-50 (CNT+SepBN); `val/nme@mean_of_datasets` chooses its best epoch.
+
+    Needs COFW, AFLW, WFLW, 300W and `resnext50_32x4d.pth`. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_sepbn_resnext_stage1 --dataset s3://…/cofw/VERSION … --weights resnext50_32x4d.pth
     """
@@ -184,6 +218,8 @@ def cnt_sepbn_resnext_stage1() -> ExperimentConfig:
 
 def cnt_sepbn_resnext() -> ExperimentConfig:
     """ResNeXt-50 (CNT+SepBN). Paper: Table XI: 3.47 / 4.87 / 1.48.
+
+    Needs COFW, WFLW or AFLW, and a run of stage 1. The paper had a GTX 1080 Ti and gives no time; not run here.
 
     adodn train --recipe cnt_sepbn_resnext --dataset s3://…/cofw/VERSION --from-model RUN_OF_STAGE_1
     """

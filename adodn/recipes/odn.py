@@ -24,6 +24,8 @@ def odn_300w() -> ExperimentConfig:
     Paper: Tables 1 and 2 and the last row of Table 4: 3.56 Common, 6.67 Challenging, 4.17 Full. The same model on
     COFW68 is Fig. 4: 92 % of the faces below 0.08; `adodn evaluate RUN --dataset s3://…/cofw68/VERSION`.
 
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
+
     adodn train --recipe odn_300w --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     augment = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0)
@@ -35,6 +37,8 @@ def odn_aflw() -> ExperimentConfig:
 
     Paper: Table 3: 1.63 AFLW-Full (4,386 faces), 1.38 AFLW-Frontal (1,165 faces), both by this one training.
 
+    Needs AFLW (20,000 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
+
     adodn train --recipe odn_aflw --dataset s3://…/aflw/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     return replace(odn_300w(), name="odn_aflw")
@@ -44,6 +48,8 @@ def odn_300w_brnet() -> ExperimentConfig:
     """BRNet: the trunk with a linear layer, trained as ODN.
 
     Paper: Table 4, row 1: 7.21 Challenging.
+
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
 
     adodn train --recipe odn_300w_brnet --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
@@ -55,6 +61,8 @@ def odn_300w_gm_dm() -> ExperimentConfig:
 
     Paper: Table 4, row 2: 7.04 Challenging.
 
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
+
     adodn train --recipe odn_300w_gm_dm --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     return ablation(odn_300w(), "odn_300w_gm_dm", keep=("GM", "OM"))
@@ -64,6 +72,8 @@ def odn_300w_dm_lm() -> ExperimentConfig:
     """ODN without the geometry-aware module.
 
     Paper: Table 4, row 3: 6.88 Challenging.
+
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
 
     adodn train --recipe odn_300w_dm_lm --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
@@ -75,6 +85,8 @@ def odn_300w_gm_lm() -> ExperimentConfig:
 
     Paper: Table 4, row 4: 6.90 Challenging.
 
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
+
     adodn train --recipe odn_300w_gm_lm --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """
     return ablation(odn_300w(), "odn_300w_gm_lm", keep=("GM", "LM"))
@@ -84,6 +96,8 @@ def odn_300w_no_l1() -> ExperimentConfig:
     """ODN with all modules, but no L1 norm on the map P: η = 0.
 
     Paper: Table 4, row 5: 6.81 Challenging.
+
+    Needs 300W (3,148 faces) and `resnet18.pth`. The paper names no hardware and no time; not run here.
 
     adodn train --recipe odn_300w_no_l1 --dataset s3://…/300w/VERSION --weights resnet18.pth --workers 1 --gpu
     """

@@ -1,25 +1,18 @@
 """What the weights of a training start from: files that lie on storage under their sha256.
 
-    content = read_whole_model("models:/adodn-68@champion", protocols.get("68"), places)
+    sha256 = put_by_digest(content, store, places.weights_uri)
     left_random = load_whole_model(network, parse_weights(content, "champion"), "champion")
 
 A config names such a file by its digest, so that the same experiment starts from the same bytes on every machine.
 """
 
-import tempfile
-from pathlib import Path
-
 from torch import Tensor, nn
 
-from adodn import publish
 from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
-from adodn.errors import CheckpointError, StorageError
-from adodn.model_files import WEIGHTS, write_model
-from adodn.models.cnt import Network, single_branch_state
-from adodn.models.weights import load_trunk, parse_weights, read_source, sha256_of
-from adodn.protocols import LandmarkProtocol
-from adodn.settings import Settings
+from adodn.errors import CheckpointError
+from adodn.models.cnt import Network
+from adodn.models.weights import load_trunk, parse_weights, sha256_of
 
 _OUTPUT_LAYERS = tuple(
     f"{place}{layer}.{name}"
@@ -73,37 +66,6 @@ def load_whole_model(network: nn.Module, weights: dict[str, Tensor], where: str)
         )
     network.load_state_dict({name: value for name, value in weights.items() if name not in random}, strict=False)
     return random
-
-
-def read_whole_model(source: str, protocol: LandmarkProtocol, places: Settings) -> bytes:
-    """The weights of a model as a file's content, safetensors unless the file is something else.
-
-    Of a model of several protocols (CNT's first stage) it is the trunk and one branch: what the second fine-tunes.
-
-    Args:
-        source: `models:/NAME@ALIAS`, a finished run's name, a folder of model files, or a file of weights.
-        protocol: Chooses the branch, where the model has several.
-        places: Where stores and servers are.
-
-    Raises:
-        CheckpointError: If there is no such model, or it is damaged.
-        ConfigError: If it has several branches and none for the protocol.
-    """
-    if Path(source).is_file():
-        return read_source(source)
-    try:
-        network, config = publish.load(source, places)
-    except StorageError as error:
-        raise CheckpointError(
-            f"{source!r} must be models:/NAME@ALIAS, a finished run's name, a folder of model files or a file of "
-            f"weights, and is none: {error}"
-        ) from error
-    state = network.state_dict()
-    if config.data.sources:
-        state = single_branch_state(state, config.branch_number(protocol))
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder), state, config)
-        return (Path(folder) / WEIGHTS).read_bytes()
 
 
 def put_by_digest(content: bytes, store: S3Store, folder: str) -> str:

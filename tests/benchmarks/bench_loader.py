@@ -35,7 +35,7 @@ from tests.benchmarks.loader_peers import (
     with_pillow,
     with_turbojpeg,
 )
-from tests.benchmarks.measure import Row, Spent, alternately, row
+from tests.benchmarks.measure import Row, Spent, alternately, row, times_of
 from tests.benchmarks.s3_server import s3_server
 
 _FACES = 256
@@ -52,20 +52,24 @@ def run() -> list[Row]:
 
 def _warm(epochs: "_Epochs") -> list[Row]:
     """Ours against the limit, and against each peer with its own decoder and with ours."""
-    calls = {"ours": epochs.warm, "limit": epochs.limit, "with colours": epochs.limit_with_colours} | {
+    calls = {"ours": epochs.warm} | {
         name: lambda epoch=epoch: _exhaust(epoch()) for name, epoch in epochs.peers.items()
     }
     spent = dict(zip(calls, alternately(*calls.values(), repeats=9), strict=True))
     rates = {name: _FACES / one.cpu_s for name, one in spent.items()}
     best = max(epochs.peers, key=rates.__getitem__)
+    low, middle, high = times_of(epochs.warm, epochs.limit)
+    low_coloured, coloured, high_coloured = times_of(epochs.warm, epochs.limit_with_colours)
     ours = row(
         "loader_warm",
         rates["ours"],
         "faces/s/core",
-        limit=rates["limit"],
+        limit=rates["ours"] / middle,
         best_peer=rates[best],
-        limit_is="decode, one warp and floats in a bare loop; no colours, no landmarks",
-        of_limit_with_colours=rates["ours"] / rates["with colours"],
+        limit_is="decode, one warp and floats in a bare loop; no colours, no landmarks; median of 25 pairs",
+        quartiles_of_limit=f"{low:.3f} … {high:.3f}",
+        of_limit_with_colours=coloured,
+        quartiles_of_limit_with_colours=f"{low_coloured:.3f} … {high_coloured:.3f}",
         peer=best,
         variant=epochs.variant,
     )

@@ -7,6 +7,7 @@ Core time is this process's own, over all its threads: what other work on the ma
 for what waits for another process.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,16 @@ def alternately(*calls: Callable[[], object], repeats: int = 5, warm_up: int = 1
         Spent(min(spent.cpu_s for spent in column), min(spent.wall_s for spent in column))
         for column in zip(*rounds, strict=True)
     ]
+
+
+def times_of(call: Callable[[], object], other: Callable[[], object], repeats: int = 25) -> tuple[float, float, float]:
+    """How many times the core time of `call` the `other` takes: quartile, median, quartile over rounds by turns.
+
+    For ratios near 1, which the least times of each, from different rounds, are too uneven for.
+    """
+    rounds = [(_time(call).cpu_s, _time(other).cpu_s) for _ in range(repeats + 1)][1:]
+    low, middle, high = statistics.quantiles([theirs / ours for ours, theirs in rounds], n=4)
+    return low, middle, high
 
 
 def row(

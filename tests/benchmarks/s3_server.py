@@ -18,7 +18,7 @@ from infra import health
 from infra.config import RayShare, StackConfig
 from infra.folder import StackFolder
 from infra.services import SERVICES, base_environment
-from tests.conftest import free_ports
+from tests.ports import free_ports
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_stage_2_began_with_what_stage_1_came_to(done: Done) -> None:
         for weight, value in own.branch.named_parameters():
             # Random weights of this layer would lie 0.06 apart.
             if weight == "conv.weight":
-                assert 0 < float((value - first[weight]).abs().mean()) < 0.01
+                assert 0 < float((value.detach() - first[weight]).abs().mean()) < 0.01
 
 
 @pytest.mark.parametrize(("name", "stage"), [("adodn-68", STAGES[1]), ("adodn-29", STAGES[2])])

@@ -19,6 +19,7 @@ from adodn.samples import Batch
 from adodn.train.state import build_state
 from adodn.train.step import TERMS, train_step
 from tests.golden.faces import COUNT, faces
+from tests.memory_training import share, wrapped
 
 KEPT = Path(__file__).with_name("losses.json")
 RECIPES = ("adodn_smoke", "odn_smoke")
@@ -28,12 +29,15 @@ STEPS_PER_EPOCH = 2
 
 
 def first_steps(config: ExperimentConfig) -> dict[str, list[float]]:
-    """The loss, its terms and the norm of the gradient, by the names of `TERMS`; one value a step."""
+    """The loss, its terms and the norm of the gradient, by the names of `TERMS`; one value a step.
+
+    In a process group it trains as one rank of it, on its share of the faces, and answers that rank's own values.
+    """
     config = config.with_fields({"train.precision": "fp64", "train.global_batch": COUNT})
     with _double_precision():
         torch.manual_seed(config.train.seed)
         network = models.build(config.model).train()
-    batch, state = _batch(), build_state(config, network, network, STEPS_PER_EPOCH)
+    batch, state = share(_batch()), build_state(config, network, wrapped(network), STEPS_PER_EPOCH)
     rows = []
     with _one_thread():
         for step in range(STEPS):

@@ -4,6 +4,7 @@ pytest tests/integration/test_search.py
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -141,6 +142,17 @@ def test_trials_are_nested_and_none_is_left_running(resumed: dict[str, Any]) -> 
     assert {name: tagged[name] for name in finished} == dict.fromkeys(finished, "COMPLETE")
 
 
+def test_pictures_and_the_best_config_lie_with_the_search(resumed: dict[str, Any]) -> None:
+    """The search's run on MLflow has the history and the best config as a file."""
+    client = MlflowClient(settings.get().mlflow_tracking_uri)
+    experiment = client.get_experiment_by_name("adodn").experiment_id
+    (parent,) = client.search_runs([experiment], "attributes.run_name = 'killed'")
+
+    kept = {info.path for info in client.list_artifacts(parent.info.run_id, "search")}
+
+    assert {"search/history.png", "search/best.json"} <= kept
+
+
 def test_shards_are_fetched_once(half: tuple[Any, dict[str, int]], resumed: dict[str, Any]) -> None:
     """Later trials read the copies that the first one made: none is written anew."""
     assert half[1] and shards() == half[1]
@@ -168,12 +180,17 @@ def test_another_search_is_refused(resumed: dict[str, Any], space: Path, words: 
 def test_ctrl_c_says_how_to_go_on(stack: StackInfo, space: Path) -> None:
     """Interrupted by the terminal's signal, no trial is left running, and the message has the command."""
     process = subprocess.Popen(
-        command(space, name="stopped"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        command(space, name="stopped"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # A shell has its background jobs ignore this signal, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while not running("stopped") and time.monotonic() < deadline:
         time.sleep(0.5)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=200)
 
     assert process.returncode == 130, said[-3000:]

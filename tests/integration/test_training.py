@@ -63,9 +63,16 @@ def start(dataset_uri: str, run_name: str, *words: str) -> subprocess.Popen[str]
 
 
 @pytest.fixture(scope="module")
-def calm(dataset_uri: str) -> dict[str, Any]:
+def undisturbed(dataset_uri: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a training with two workers comes to, and the same with one; begun together, as each waits much."""
+    two, one = start(dataset_uri, "calm", *DOUBLE), start(dataset_uri, "alone", "--workers", "1", *DOUBLE)
+    return finished(two), finished(one)
+
+
+@pytest.fixture(scope="module")
+def calm(undisturbed: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """What an undisturbed training with two workers comes to."""
-    return finished(start(dataset_uri, "calm", *DOUBLE))
+    return undisturbed[0]
 
 
 def losses(outcome: dict[str, Any]) -> list[float]:
@@ -88,9 +95,9 @@ def checkpoints(run_name: str) -> int:
     return sum(info.uri.endswith("state.pt") for info in store.list(f"{settings.get().runs_uri}/{run_name}/"))
 
 
-def test_one_worker_computes_what_two_compute(dataset_uri: str, calm: dict[str, Any]) -> None:
+def test_one_worker_computes_what_two_compute(undisturbed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Losses of all epochs, drop masks included, and the validation NME agree to rounding."""
-    alone = finished(start(dataset_uri, "alone", "--workers", "1", *DOUBLE))
+    calm, alone = undisturbed
 
     assert len(losses(alone)) == EPOCHS
     assert losses(alone) == pytest.approx(losses(calm), rel=1e-9)

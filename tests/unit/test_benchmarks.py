@@ -3,14 +3,16 @@
 pytest tests/unit/test_benchmarks.py
 """
 
+import csv
 import json
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_sharding, main
+from tests.benchmarks import bench_sampler, bench_sharding, main
 from tests.benchmarks.measure import alternately, row
+from tests.benchmarks.search_surface import PATH, Surface
 
 
 def test_every_promised_benchmark_exists() -> None:
@@ -23,6 +25,7 @@ def test_every_promised_benchmark_exists() -> None:
         "loader_parts",
         "loader_planning",
         "occlusion",
+        "search_sampler",
         "train_step",
         "nuclear_norm",
         "geometry_outer",
@@ -83,3 +86,23 @@ def test_calls_take_turns() -> None:
     spent = alternately(partial(made.append, "a"), partial(made.append, "b"), repeats=3, warm_up=1)
     assert made == ["a", "b"] * 4
     assert len(spent) == 2
+
+
+def test_the_recorded_surface_has_the_recorded_errors() -> None:
+    """At each point that was trained it is what was measured there, and 100 % where a training went astray."""
+    surface = Surface.read()
+    rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(PATH.open())]
+    trained = [row for row in rows if row["seed"] == 0]
+
+    assert len(trained) > 60
+    assert [surface.nme(row) for row in trained] == pytest.approx([min(1.0, row["nme"]) for row in trained], rel=1e-6)
+    assert 0 < surface.noise < 0.1
+
+
+def test_ways_to_search_are_compared_over_equal_searches() -> None:
+    """Both begin with the same trials, so until TPE has learned from ten there is no gain of either."""
+    [first, later] = bench_sampler.run(searches=2, trials=(10, 12))
+
+    assert (first["gain_points"], first["value"]) == (0, first["best_peer"])
+    assert later["value"] <= first["value"] * 1.1
+    assert later["after_trials"] == 12

@@ -29,9 +29,10 @@ from adodn.models.weights import parse_weights
 from adodn.protocols.maps import get_map
 from adodn.recipes import cnt_smoke, cnt_smoke_stage1
 from adodn.train import checkpoint
-from adodn.train.initial import load_whole_model, read_whole_model
+from adodn.train.initial import load_whole_model
 from adodn.train.loaders import Supply, on_data, open_loaders
 from adodn.train.loop import fit, val_metric
+from adodn.train.model_source import read_whole_model
 from adodn.train.optimiser import parameter_groups
 from adodn.train.state import TrainState, build_state
 from adodn.train.step import train_step

@@ -16,7 +16,8 @@ from adodn.model_files import WEIGHTS, write_model
 from adodn.models import build
 from adodn.models.weights import parse_weights
 from adodn.settings import Settings
-from adodn.train.initial import load_whole_model, read_whole_model
+from adodn.train.initial import load_whole_model
+from adodn.train.model_source import read_whole_model
 from tests.memory_training import small_config, small_network
 
 BASE = small_config()

@@ -108,10 +108,10 @@ def test_no_holes_and_exact_planes(seed, turn, across, down):
 
 
 def test_seen_compares_depths():
-    """A landmark is hidden where a surface lies more than 7 mm before it all around, and nowhere else."""
+    """A landmark is hidden where a surface lies more than 7 mm before all 16 pixels around it, and nowhere else."""
     pixels = grid(3, 3, 10, 30)
     raster = rasterise(pixels, flat(pixels, 50.0), SIZE)
-    landmarks = np.array([[20, 20], [20, 20], [20, 20], [9.6, 20], [10.4, 20], [3, 3], [-50, 90], [20, 20]])
+    landmarks = np.array([[20, 20], [20, 20], [20, 20], [10.9, 20], [11.1, 20], [3, 3], [-50, 90], [20, 20]])
     heights = np.array([44.0, 42, 60, 0, 0, 0, 0, 50])
     nothing = np.zeros((SIZE, SIZE), np.uint8)
     expected = [True, False, True, True, False, True, True, True]

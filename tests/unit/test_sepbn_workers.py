@@ -27,8 +27,9 @@ from adodn.train import checkpoint
 from adodn.train.loop import fit
 from adodn.train.peers import average_over_peers
 from adodn.train.state import TrainState, build_state
+from tests.processes import TIMEOUT_S
 
-FACES, STEPS, SECONDS = 8, 3, 120
+FACES, STEPS = 8, 3
 
 
 def network(aggregation: str) -> nn.Sequential:
@@ -56,7 +57,7 @@ def work(rank: int, folder: str, aggregation: str) -> None:
     """One of two workers with half of every batch; rank 0 leaves the state after their statistics are averaged."""
     torch.set_num_threads(1)
     address = f"file://{folder}/peers"
-    dist.init_process_group("gloo", address, timedelta(seconds=SECONDS), world_size=2, rank=rank)
+    dist.init_process_group("gloo", address, timedelta(seconds=TIMEOUT_S), world_size=2, rank=rank)
     made = network(aggregation)
     train(DistributedDataParallel(made, forward_sync_buffers=False), slice(rank * FACES // 2, (rank + 1) * FACES // 2))
     average_over_peers(running_buffers(made))
@@ -73,7 +74,7 @@ def test_two_workers_train_what_one_trains(tmp_path: Path, aggregation: str) -> 
 
     context = spawn(work, (str(tmp_path), aggregation), nprocs=2, join=False)
     try:
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + TIMEOUT_S
         while not context.join(timeout=1):  # True when both are done; raises what one of them raised
             assert time.monotonic() < deadline, "the workers hang"
     finally:

@@ -12,6 +12,7 @@ from adodn.statistics import (
     adjusted_pvalues,
     compare_trainings,
     effect_size,
+    mean_interval,
     minimum_detectable_difference,
     paired_bootstrap_interval,
     paired_permutation_test,
@@ -255,3 +256,14 @@ def test_errors_that_are_not_pairs_are_refused(test: object, a: list[float], b: 
     assert callable(test)
     with pytest.raises(ValueError, match="errors must be"):
         test(a, b)
+
+
+def test_an_interval_over_seeds_is_students() -> None:
+    """Of 1, 2, 3 the mean is 2 and the reach t(0.975, 2) / √3, by the printed tables."""
+    found = mean_interval([1.0, 2.0, 3.0])
+
+    assert found.mean == 2
+    assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), abs=1e-6)
+    for bad in ([1.0], [], [1.0, float("nan")]):
+        with pytest.raises(ValueError, match="at least 2 finite"):
+            mean_interval(bad)

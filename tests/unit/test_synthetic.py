@@ -213,10 +213,9 @@ def test_ibug_order(seed):
 
 
 @pytest.mark.parametrize("occluder", ["none", "clear_glasses"])
-@pytest.mark.parametrize("seed", range(8))
-def test_all_visible_from_the_front(seed, occluder):
-    """From the front, with nothing or clear glasses before it, every landmark is visible."""
-    assert posed(seed, occluder).visible.all()
+def test_all_visible_from_the_front(occluder):
+    """From the front, with nothing or clear glasses before it, every landmark of every face is visible."""
+    assert [seed for seed in range(100) if not posed(seed, occluder).visible.all()] == []
 
 
 @pytest.mark.parametrize("occluder", [name for name in OCCLUDERS if name not in ("none", "clear_glasses")])

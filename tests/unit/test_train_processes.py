@@ -5,22 +5,19 @@ pytest tests/unit/test_train_processes.py
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from adodn.errors import TrainingDivergedError
 from adodn.train.determinism import prepare_process
 from adodn.train.loop import fit, synchronise, train_epoch
 from adodn.train.peers import rank
 from tests.memory_training import Faces, Hooked, share, small_batch, small_config, small_state
+from tests.processes import together
 
-TIMEOUT_S = 240
 FEATURES: dict[str, object] = {
     "train.ema_decay": 0.9,
     "train.gradient_clip": 0.05,
@@ -29,29 +26,6 @@ FEATURES: dict[str, object] = {
     "train.learning_rate": 0.05,
     "model.drop_warmup_epochs": 0,
 }
-
-
-def together(work: Callable[[], dict[str, Any]], folder: Path, processes: int = 2) -> list[dict[str, Any]]:
-    """What each process of a group answers, in the order of ranks."""
-    folder.mkdir()
-    context = mp.start_processes(_process, (work, folder, processes), processes, join=False, start_method="spawn")
-    try:
-        while not context.join(timeout=TIMEOUT_S):
-            pass
-    finally:
-        for process in context.processes:
-            process.kill()
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(processes)]
-
-
-def _process(number: int, work: Callable[[], dict[str, Any]], folder: Path, processes: int) -> None:
-    torch.set_num_threads(1)
-    if processes > 1:
-        address = f"file://{folder}/meeting"
-        dist.init_process_group("gloo", init_method=address, rank=number, world_size=processes)
-    torch.save(work(), folder / f"{number}.pt")
-    if processes > 1:
-        dist.destroy_process_group()
 
 
 def in_micro_batches() -> dict[str, Any]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from adodn.datasets.rendering.brush import brush, shapes
 from adodn.datasets.rendering.camera import Camera, rotation
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
@@ -19,8 +20,11 @@ _NUM_BACKDROPS = 32
 
 @cache
 def _backdrops(size: int) -> list[Image]:
-    """Pictures `[1.6 S, 1.6 S, 3]` of clutter, walls, stripes and blurred lights, cut and tinted anew for each face."""
-    return [_backdrop(np.random.default_rng([80, seed]), round(1.6 * size), seed % 4) for seed in range(_NUM_BACKDROPS)]
+    """Pictures `[1.6 S, 4.8 S]` of clutter, walls, stripes and blurred lights, and each of them mirrored."""
+    side, seeds = round(1.6 * size), range(_NUM_BACKDROPS)
+    pictures = [_backdrop(np.random.default_rng([80, seed]), side, seed % 4) for seed in seeds]
+    mirrored = [cv2.flip(picture, 1) for picture in pictures]
+    return [np.asarray(picture).reshape(side, -1) for picture in pictures + mirrored]
 
 
 def _backdrop(rng: np.random.Generator, side: int, kind: int) -> Image:
@@ -64,11 +68,12 @@ def _clutter(image: NDArray[np.float32], rng: np.random.Generator, count: int) -
 
 def draw_backdrop(rng: np.random.Generator, size: int) -> Image:
     """A fresh `[S, S, 3]` background."""
-    picture = _backdrops(size)[int(rng.integers(_NUM_BACKDROPS))]
-    x, y = rng.integers(0, picture.shape[0] - size, 2)
-    cut = picture[y : y + size, x : x + size]
-    tint = rng.uniform(0.5, 1.15) * rng.uniform(0.85, 1.15, 3)
-    return tinted(cv2.flip(cut, 1) if rng.random() < 0.5 else cut, tint.astype(np.float32))
+    which, across, down, bright, *tints = rng.random(7).tolist()
+    picture = _backdrops(size)[int(which * 2 * _NUM_BACKDROPS)]
+    room = len(picture) - size
+    x, y = int(across * room), int(down * room)
+    tint = (0.5 + 0.65 * bright) * (0.85 + 0.3 * np.array(tints, np.float32))
+    return tinted(picture[y : y + size, 3 * x : 3 * (x + size)], tint)
 
 
 _SHOULDER = curve(
@@ -87,22 +92,22 @@ _SHOULDER = curve(
     ),
     3,
 )
-_SHOULDERS = np.concatenate([_SHOULDER, _SHOULDER[::-1] * [-1, 1, 1]])
+_HALF = np.arange(len(_SHOULDER) // 2)
+_COLLARS = np.concatenate([_HALF, _HALF[::-1], -1 - _HALF, -1 - _HALF[::-1]])
+_SHOULDERS = np.concatenate([_SHOULDER, _SHOULDER[::-1] * [-1, 1, 1]]).T
+_SHAPES = shapes([2 * len(_SHOULDER), 2 * len(_HALF), 2 * len(_HALF)])
+_LOWERED = np.tile(np.repeat([0, 1], len(_HALF)), 2)
+"""Along the neck a band, and the same line again further down."""
 
 
 def draw_shoulders(image: Image, camera: Camera, yaw: float, light: Light, rng: np.random.Generator) -> None:
     """Shoulders in some garment, turned less than the head is."""
-    size = image.shape[0]
-    body = Camera(
-        rotation=camera.rotation @ rotation(-0.55 * yaw, 0.0, 0.0),
-        distance=camera.distance,
-        scale=camera.scale,
-        offset=camera.offset,
-    )
+    turn = camera.rotation @ rotation(-0.55 * yaw, 0.0, 0.0)
+    body = Camera(rotation=turn, distance=camera.distance, scale=camera.scale, offset=camera.offset)
+    outline = body.project(_SHOULDERS)[0]
+    collars = outline[:, _COLLARS]
+    collars[1] += image.shape[0] / 64 * _LOWERED
     colour = _muted(rng) * (light.ambient + 0.55 * light.lamp)
-    fixed = np.rint(body.outline(_SHOULDERS) * 16).astype(np.int32)
-    cv2.fillPoly(image, [fixed], np.minimum(colour, 255).tolist(), cv2.LINE_AA, 4)
-    collar = (rng.uniform(0.55, 1.25) * colour).clip(0, 255).tolist()
-    for neck in (fixed[: len(_SHOULDER) // 2], fixed[-(len(_SHOULDER) // 2) :]):
-        band = np.concatenate([neck, neck[::-1] + np.array([0, size // 4], np.int32)])
-        cv2.fillPoly(image, [band], collar, cv2.LINE_AA, 4)
+    paints = np.ones((3, 4), np.float32)
+    paints[0, :3], paints[1:, :3] = colour, rng.uniform(0.55, 1.25) * colour
+    brush(image, np.concatenate([outline, collars], 1), _SHAPES, paints.clip(0, 255))

@@ -30,10 +30,7 @@ class Camera:
     def project(self, points: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Pixels `[2, ...]` and height towards the camera `[...]` (millimetres) of points `[3, ...]` of the head."""
         flat = np.ascontiguousarray(points.reshape(3, -1))
-        pixels, heights = np.empty_like(flat[:2]), np.empty_like(flat[2])
-        _project(
-            flat, self.rotation, self.rotation @ HEAD_CENTRE, self.distance, self.scale, self.offset, pixels, heights
-        )
+        pixels, heights = _project(flat, self.rotation, self.distance, self.scale, self.offset)
         return pixels.reshape(2, *points.shape[1:]), heights.reshape(points.shape[1:])
 
     def outline(self, points: Reals) -> Reals:
@@ -43,30 +40,25 @@ class Camera:
 
 @compiled
 def _project(
-    points: NDArray[np.floating],
-    rotation: Reals,
-    centre: Reals,
-    distance: float,
-    scale: float,
-    offset: Reals,
-    pixels: NDArray[np.floating],
-    heights: NDArray[np.floating],
-) -> None:
-    """Fill `pixels` `[2, N]` and `heights` `[N]`; `centre` is the head's, turned."""
+    points: NDArray[np.floating], rotation: Reals, distance: float, scale: float, offset: Reals
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Pixels `[2, N]` and heights `[N]` of points `[3, N]`, in their precision."""
+    pixels, heights = np.empty_like(points[:2]), np.empty_like(points[2])
     for n in range(len(heights)):
-        x, y, z = points[0, n], points[1, n], points[2, n]
-        height = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z - centre[2]
+        x, y, z = points[0, n] - HEAD_CENTRE[0], points[1, n] - HEAD_CENTRE[1], points[2, n] - HEAD_CENTRE[2]
+        height = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z
         zoom = scale * distance / (distance - height)
         for axis in range(2):
-            across = rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z - centre[axis]
+            across = rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z
             pixels[axis, n] = across * zoom + offset[axis]
         heights[n] = height
+    return pixels, heights
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Reals:
     """`[3, 3]`; radians. Positive yaw turns the nose to the image's right, positive pitch down, roll clockwise."""
-    cy, sy, cp, sp, cr, sr = (turn(angle) for angle in (yaw, pitch, roll) for turn in (math.cos, math.sin))
-    turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    nod = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-    tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return np.asarray(tilt @ nod @ turn)
+    cy, cp, cr = math.cos(yaw), math.cos(pitch), math.cos(roll)
+    sy, sp, sr = math.sin(yaw), math.sin(pitch), math.sin(roll)
+    right = [cr * cy + sr * sp * sy, -sr * cp, cr * sy - sr * sp * cy]
+    down = [sr * cy - cr * sp * sy, cr * cp, sr * sy + cr * sp * cy]
+    return np.array([right, down, [-cp * sy, -sp, cp * cy]])

@@ -10,14 +10,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from adodn.datasets.rendering.compiled import compiled
 from adodn.datasets.rendering.person import Moment, Person
 from adodn.datasets.rendering.shape import STOMION_Y, mean_landmarks
 
 Reals: TypeAlias = NDArray[np.float64]
 
-# Per eye: outer corner, inner corner, upper lid (from the outer side), lower lid (from the outer side).
-_EYES = np.array([(36, 39, 37, 38, 41, 40), (45, 42, 44, 43, 46, 47)])
-_BROWS = np.array([(17, 18, 19, 20, 21), (26, 25, 24, 23, 22)])
+_BROWS = ((17, 18, 19, 20, 21), (26, 25, 24, 23, 22))
 _BROW_ARCH = np.array([-0.6, 0.6, 1.0, 0.4, 0.0])
 _FROWN = np.array([0.0, 0.0, 0.0, 1.5, 3.0])
 _UPPER_LIP, _LOWER_LIP = slice(49, 54), slice(55, 60)
@@ -43,40 +42,42 @@ class FaceCurves:
 def placed_landmarks(person: Person, moment: Moment) -> Reals:
     """`[68, 2]`: landmarks on the mean face, millimetres, with mouth room."""
     points = mean_landmarks().copy()
-    points[_EYES] = _placed_eyes(points[_EYES], person, moment)
-    points[_BROWS, 1] -= np.array(moment.brow_raise)[:, None] + (person.brow_height + person.brow_arch * _BROW_ARCH)
-    if moment.expression == "anger":
-        points[_BROWS, 1] += _FROWN
+    _move_eyes(points, person.eye_size, person.eye_slant, *moment.lids)
+    frown = 1.0 if moment.expression == "anger" else 0.0
+    brow = person.brow_height + person.brow_arch * _BROW_ARCH - frown * _FROWN
+    points[17:22, 1] -= brow + moment.brow_raise[0]
+    points[26:21:-1, 1] -= brow + moment.brow_raise[1]
     points[_UPPER_LIP, 1] = STOMION_Y + (points[_UPPER_LIP, 1] - STOMION_Y) * (0.4 + 0.6 * person.upper_lip)
     points[_LOWER_LIP, 1] += _LOWER_LIP_HEIGHT * (0.6 * (person.lower_lip - 1))
     return points
 
 
-def _placed_eyes(eyes: Reals, person: Person, moment: Moment) -> Reals:
-    """`[2, 6, 2]`, ordered as `_EYES`: each lid is moved from or to the line between its eye's corners."""
-    centre = eyes.sum(1, keepdims=True) / 6
-    eyes = centre + (eyes - centre) * [0.5 + 0.5 * person.eye_size, person.eye_size]
-    eyes[:, 0, 1] -= person.eye_slant
-    (x0, y0), (x1, y1) = eyes[:, 0].T[..., None], eyes[:, 1].T[..., None]
-    line = y0 + (y1 - y0) * (eyes[:, 2:, 0] - x0) / (x1 - x0)
-    shares = [(upper, upper, lower, lower) for upper, lower in map(_lid_shares, moment.lids)]
-    eyes[:, 2:, 1] = line + (eyes[:, 2:, 1] - line) * shares
-    return eyes
-
-
-def _lid_shares(opening: float) -> tuple[float, float]:
-    """How far from the line between the corners the upper and the lower lid lie, relative to an open eye."""
-    return -0.25 + 1.25 * opening, 0.4 + 0.5 * min(opening, 1.0)
+@compiled
+def _move_eyes(points: Reals, size: float, slant: float, left_lid: float, right_lid: float) -> None:
+    """Scale the eyes, and move each lid from or to the line between its eye's corners, in `points` `[68, 2]`."""
+    for side in range(2):
+        eye = points[36 + 6 * side : 42 + 6 * side]
+        opening = right_lid if side else left_lid
+        x, y = eye[:, 0].sum() / 6, eye[:, 1].sum() / 6
+        for n in range(6):
+            eye[n, 0] = x + (eye[n, 0] - x) * (0.5 + 0.5 * size)
+            eye[n, 1] = y + (eye[n, 1] - y) * size
+        eye[3 * side, 1] -= slant
+        slope = (eye[3, 1] - eye[0, 1]) / (eye[3, 0] - eye[0, 0])
+        for n in (1, 2, 4, 5):
+            line = eye[0, 1] + (eye[n, 0] - eye[0, 0]) * slope
+            share = -0.25 + 1.25 * opening if n < 3 else 0.4 + 0.5 * min(opening, 1.0)
+            eye[n, 1] = line + (eye[n, 1] - line) * share
 
 
 def face_curves(landmarks: Reals) -> FaceCurves:
-    """The lines through `landmarks` `[68, 2]`, all in one multiplication."""
+    """The lines through `landmarks` `[68, 2]`, or their weights if weights of landmarks `[68, I]` are given."""
     points = _curve_weights() @ landmarks
     return FaceCurves(
-        lids=points[:52].reshape(2, 2, 13, 2),
-        brows=points[52:78].reshape(2, 13, 2),
-        outer_lips=points[78:128].reshape(2, 25, 2),
-        inner_lips=points[128:].reshape(2, 17, 2),
+        lids=points[:52].reshape(2, 2, 13, -1),
+        brows=points[52:78].reshape(2, 13, -1),
+        outer_lips=points[78:128].reshape(2, 25, -1),
+        inner_lips=points[128:].reshape(2, 17, -1),
     )
 
 
@@ -84,7 +85,7 @@ def face_curves(landmarks: Reals) -> FaceCurves:
 def _curve_weights() -> Reals:
     """`[162, 68]`: weights of the landmarks in the points of all curves of `FaceCurves`."""
     every = np.eye(68)
-    chains = [(chain, 4) for chain in _LIDS] + [(tuple(brow), 3) for brow in _BROWS] + [(chain, 4) for chain in _LIPS]
+    chains = [(chain, 4) for chain in _LIDS] + [(brow, 3) for brow in _BROWS] + [(chain, 4) for chain in _LIPS]
     return np.concatenate([curve(every[list(chain)], per_piece) for chain, per_piece in chains])
 
 

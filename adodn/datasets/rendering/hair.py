@@ -1,5 +1,6 @@
 """Hair and hats: where the hairline runs, how thick the hair lies on the skull, and its strands on the texture."""
 
+import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TypeAlias
@@ -8,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.paint import Texture, mix, soft_weight, tinted, to_texture
+from adodn.datasets.rendering.brush import brush, shapes
+from adodn.datasets.rendering.compiled import compiled
+from adodn.datasets.rendering.paint import Texture, tinted
 from adodn.datasets.rendering.person import Colour, Person
 from adodn.datasets.rendering.shape import AXIS_Z, COLUMNS, FACE_ROWS, ROWS, head_sheet
 
@@ -46,67 +49,69 @@ class Hair:
     is_long: bool
     colour: Colour
     knitted: bool
-    seed: int
+    texture: int
+    """Which of the patterns of strands."""
+
+
+@cache
+def _usual_line() -> tuple[Reals, Reals, Reals, Reals]:
+    """`[C]` each: degrees from the front, y of the usual hairline and of a beanie's edge, and 1 in front … 0 behind."""
+    degrees = np.abs(np.degrees(head_sheet().angles))
+    beanie = np.interp(degrees, [0, 60, 90, 180], [-46, -38, -20, 10.0])
+    return degrees, np.interp(degrees, _LINE_DEG, _LINE_Y), beanie, np.clip((75 - degrees) / 45, 0, 1)
 
 
 @lru_cache(maxsize=8)
 def grow(person: Person) -> Hair | None:
     """The person's hair or hat; None on a bald head."""
-    if person.hair_style == "bald":
+    style = person.hair_style
+    if style == "bald":
         return None
-    rng = np.random.default_rng(person.hair_seed)
-    sheet = head_sheet()
-    degrees = np.abs(np.degrees(sheet.angles))
-    y = np.interp(degrees, _LINE_DEG, _LINE_Y)
-    front = np.clip((75 - degrees) / 45, 0, 1)
-    y += _FRONT.get(person.hair_style, 0.0) * front + rng.normal(0, 4) * front
-    wave = rng.normal(0, 2.6, COLUMNS)
-    y += np.convolve(wave, [0.25, 0.5, 0.25], "same") * (degrees < 75)
-    if person.hair_style == "parted":
-        y += rng.choice([-1, 1]) * 9 * np.sin(2 * sheet.angles) * front
-    if person.hair_style == "beanie":
-        y = np.interp(degrees, [0, 60, 90, 180], [-46, -38, -20, 10.0]) + rng.normal(0, 3)
-    last_row = sheet.locate_around(sheet.angles, y)[:, 1]
-    is_long = person.hair_style.startswith("long")
+    degrees, usual, beanie, front = _usual_line()
+    wave, (shift, sway, fullness, *tints) = person.hair_noise[:COLUMNS], person.hair_noise[COLUMNS:].tolist()
+    knitted, is_long = style == "beanie", style.startswith("long")
+    if knitted:
+        y = beanie + 3 * shift
+    else:
+        wavy = 2.6 * np.convolve(wave, (0.25, 0.5, 0.25), "same") * (degrees < 75)
+        y = usual + (_FRONT.get(style, 0.0) + 4 * shift) * front + wavy
+    if style == "parted":
+        y += math.copysign(9, sway) * np.sin(2 * head_sheet().angles) * front
+    last_row = head_sheet().rows_at(y)
     if is_long:
-        last_row = np.where(degrees > 93, ROWS + 2.0, last_row)
-    knitted = person.hair_style == "beanie"
+        last_row[degrees > 93] = ROWS + 2.0
     return Hair(
         last_row=last_row,
-        thickness=_THICKNESS[person.hair_style] * float(rng.uniform(0.8, 1.4)),
-        ramp=2.0 if "fringe" in person.hair_style or knitted else 7.0,
+        thickness=_THICKNESS[style] * min(max(1.1 + 0.17 * fullness, 0.8), 1.4),
+        ramp=2.0 if "fringe" in style or knitted else 7.0,
         is_long=is_long,
-        colour=rng.uniform(25, 210, 3).astype(np.float32) if knitted else person.hair,
+        colour=np.clip(117 + 55 * np.array(tints[:3], np.float32), 25, 210) if knitted else person.hair,
         knitted=knitted,
-        seed=person.hair_seed,
+        texture=person.texture,
     )
 
 
 def thicken(vertices: Floats, hair: Hair) -> Floats:
     """Vertices `[3, C, R]` with the hair's volume on them."""
-    inside = _inside(hair)
-    x, y, z = vertices
-    y, z = y + np.float32(10), z - np.float32(AXIS_Z)
-    share = 1 + inside * np.float32(hair.thickness) / (np.sqrt(x * x + y * y + z * z) + np.float32(1))
-    flat = share * _hang(x * share, z * share, inside) if hair.is_long else share
+    hang = _behind() if hair.is_long else _nowhere()
+    return _thicken(vertices, hair.last_row, hair.ramp, hair.thickness, hang)
+
+
+@compiled
+def _thicken(vertices: Floats, last_row: Reals, ramp: float, thickness: float, hang: Floats) -> Floats:
+    """As far as `hang` `[C]` says, hair falls from where the head is widest."""
     thick = np.empty_like(vertices)
-    np.multiply(x, flat, out=thick[0])
-    np.subtract(y * share, np.float32(10), out=thick[1])
-    np.add(z * flat, np.float32(AXIS_Z), out=thick[2])
+    axis_z, above, widest = np.float32(AXIS_Z), np.float32(10), np.float32(92)
+    for i in range(vertices.shape[1]):
+        for j in range(vertices.shape[2]):
+            inside = np.float32(min(max((last_row[i] - j + 0.3) / ramp, 0.0), 1.0))
+            inside *= np.float32(2) - inside
+            x, y, z = vertices[0, i, j], vertices[1, i, j] + above, vertices[2, i, j] - axis_z
+            share = 1 + inside * np.float32(thickness) / (np.sqrt(x * x + y * y + z * z) + np.float32(1))
+            radius = share * np.sqrt(x * x + z * z) + np.float32(1e-3)
+            wide = share * (1 + max(widest / radius - 1, np.float32(0)) * (hang[i, j] * inside))
+            thick[0, i, j], thick[1, i, j], thick[2, i, j] = x * wide, y * share - above, z * wide + axis_z
     return thick
-
-
-@lru_cache(maxsize=8)
-def _inside(hair: Hair) -> Floats:
-    """`[C, R]`: share of the hair's thickness that each vertex has."""
-    inside = np.clip((hair.last_row[:, None] - np.arange(ROWS) + 0.3) / hair.ramp, 0, 1).astype(np.float32)
-    return inside * (2 - inside)
-
-
-def _hang(x: Floats, z: Floats, inside: Floats) -> Floats:
-    """`[C, R]`: factors by which long hair stands off the axis: it falls from where the head is widest."""
-    radius = np.sqrt(x * x + z * z) + np.float32(1e-3)
-    return np.asarray(1 + (np.maximum(np.float32(92.0) / radius, 1) - 1) * (_behind() * inside))
 
 
 @cache
@@ -116,6 +121,11 @@ def _behind() -> Floats:
     share = np.clip((degrees - 91) / 24, 0, 1).astype(np.float32)[:, None].repeat(ROWS, 1)
     share[:, : FACE_ROWS // 2] = 0
     return share
+
+
+@cache
+def _nowhere() -> Floats:
+    return np.zeros((COLUMNS, ROWS), np.float32)
 
 
 @cache
@@ -139,46 +149,51 @@ def _knit(detail: int) -> Texture:
     return np.asarray(cv2.merge([np.clip(ribs, 0, 255).astype(np.uint8)] * 3))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Layer:
-    """One person's hair as it is laid over any painting of the head."""
-
-    top: Texture
-    """`[C · D, R · D, 3]`: the hair, times its weight."""
-    below: Texture
-    """255 less the hair's weight."""
-    strays: list[NDArray[np.int32]]
-    """Single hairs across the hairline."""
-    stray_colour: list[float]
+@lru_cache(maxsize=8)
+def _tinted_strands(hair: Hair, detail: int) -> Texture:
+    tile = _knit(detail) if hair.knitted else _strands(detail)[hair.texture % _NUM_STRANDS]
+    return tinted(tile.reshape(len(tile), -1), hair.colour / np.float32(128))
 
 
 def paint_hair(texture: Texture, hair: Hair, detail: int) -> None:
-    """Lay the hair over the painted skin."""
-    layer = _layer(hair, detail)
-    cv2.add(cv2.multiply(texture, layer.below, scale=1 / 255), layer.top, dst=texture)
-    cv2.polylines(texture, layer.strays, False, layer.stray_colour, 1, cv2.LINE_AA, 4)
+    """Lay the hair over the painted skin, and single hairs across the hairline."""
+    _lay_hair(texture, _tinted_strands(hair, detail), hair.last_row, detail)
+    if not hair.knitted:
+        brush(texture, _strays(hair, detail), _STRAYS, _stray_paints(hair))
+
+
+@compiled
+def _lay_hair(texture: Texture, strands: Texture, last_row: Reals, detail: int) -> None:
+    """Lay `strands` over the rows above `last_row` `[C]`, with a soft edge."""
+    for i in range(len(texture)):
+        place = min(max((i + 0.5) / detail - 0.5, 0.0), len(last_row) - 1.001)
+        column = int(place)
+        share = place - column
+        end = ((1 - share) * last_row[column] + share * last_row[column + 1] + 0.5) * detail
+        end = min(max(end, 0.0), texture.shape[1] - 1.0)
+        whole, edge = int(end), np.float32(end - int(end))
+        texture[i, :whole] = strands[i, :whole]
+        for channel in range(3):
+            old = np.float32(texture[i, whole, channel])
+            new = old + edge * (np.float32(strands[i, whole, channel]) - old) + np.float32(0.5)
+            texture[i, whole, channel] = np.uint8(new)
+
+
+_NUM_STRAYS = 40
+_STRAYS = shapes([2] * _NUM_STRAYS, [1.0] * _NUM_STRAYS)
+_STRAY_ENDS = np.random.default_rng(83).uniform((4, 0.2, -0.6), (COLUMNS - 4, 0.9, 0.6), (_NUM_STRAYS, 3)).T
+"""Column of each single hair, and rows and columns by which it reaches beyond the hairline."""
 
 
 @lru_cache(maxsize=8)
-def _layer(hair: Hair, detail: int) -> _Layer:
-    tile = _knit(detail) if hair.knitted else _strands(detail)[hair.seed % _NUM_STRANDS]
-    edge = np.stack([np.arange(COLUMNS), hair.last_row], 1)
-    outline = to_texture(np.concatenate([[[-1, -2]], [[-1, hair.last_row[0]]], edge, [[COLUMNS, -2]]]), detail)
-    mask = np.zeros(tile.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [outline], (255,), cv2.LINE_8, 4)
-    weight = soft_weight(mask)
-    return _Layer(
-        top=cv2.multiply(tinted(tile, hair.colour / np.float32(128)), weight, scale=1 / 255),
-        below=cv2.bitwise_not(weight),
-        strays=[] if hair.knitted else _strays(hair, detail),
-        stray_colour=mix(hair.colour, (0, 0, 0), 0.12).tolist(),
-    )
+def _strays(hair: Hair, detail: int) -> Reals:
+    """`[2, 2 · 40]`: both ends of single hairs across the hairline, on the texture."""
+    column, reach, lean = _STRAY_ENDS
+    edge = hair.last_row[column.astype(int)]
+    ends = np.array([[edge - 1.2, edge + reach], [column, column + lean]])
+    return (ends.swapaxes(1, 2).reshape(2, -1) + 0.5) * detail - 0.5
 
 
-def _strays(hair: Hair, detail: int) -> list[NDArray[np.int32]]:
-    rng = np.random.default_rng([hair.seed, 1])
-    column = rng.uniform(4, COLUMNS - 5, 44)
-    edge = np.interp(column, np.arange(COLUMNS), hair.last_row)
-    reach, lean = rng.uniform(0.2, 0.9, 44), rng.uniform(-0.6, 0.6, 44)
-    start, end = np.stack([column, edge - 1.2], 1), np.stack([column + lean, edge + reach], 1)
-    return list(to_texture(np.stack([start, end], 1).reshape(-1, 2), detail).reshape(-1, 2, 2))
+@lru_cache(maxsize=8)
+def _stray_paints(hair: Hair) -> Floats:
+    return np.tile(np.append(hair.colour * np.float32(0.88), np.float32(1)), (_NUM_STRAYS, 1))

@@ -4,13 +4,13 @@ Cloth that is worn on the face is in `worn.py`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from adodn.datasets.rendering.brush import brush, mark, shapes
 from adodn.datasets.rendering.camera import Camera
 from adodn.datasets.rendering.features import curve
 from adodn.datasets.rendering.light import Light
@@ -39,20 +39,26 @@ class Stage:
     person: Person
     light: Light
     yaw_deg: float
+    _parts: list[tuple[Reals, NDArray[np.floating], float, bool]] = field(default_factory=list)
+    """Shapes that wait to be drawn."""
 
-    def fill(self, outline: Reals, colour: NDArray[np.floating], *, hides: bool = True) -> None:
+    def fill(self, outline: Reals, colour: NDArray[np.floating]) -> None:
         """A filled outline `[N, 2]`, pixels."""
-        fixed = [np.rint(outline * 16).astype(np.int32)]
-        cv2.fillPoly(self.image, fixed, _paint(colour), cv2.LINE_AA, 4)
-        if hides:
-            cv2.fillPoly(self.covered, fixed, (255,), cv2.LINE_8, 4)
+        self._parts.append((outline, colour, 0.0, True))
 
     def line(self, points: Reals, colour: NDArray[np.floating], width: float, *, hides: bool = True) -> None:
         """An open line `[N, 2]` with round ends, `width` in pixels."""
-        fixed, whole = [np.rint(points * 16).astype(np.int32)], max(1, round(width))
-        cv2.polylines(self.image, fixed, False, _paint(colour), whole, cv2.LINE_AA, 4)
-        if hides:
-            cv2.polylines(self.covered, fixed, False, (255,), whole, cv2.LINE_8, 4)
+        self._parts.append((points, colour, max(1.0, width), hides))
+
+    def draw(self) -> None:
+        """Draw what waits, all at once."""
+        outlines, colours, widths, hides = zip(*self._parts, strict=True)
+        points, what = np.concatenate(outlines).T.copy(), shapes([len(outline) for outline in outlines], widths)
+        paints = np.ones((len(colours), 4), np.float32)
+        paints[:, :3] = np.clip(colours, 0, 255)
+        brush(self.image, points, what, paints)
+        mark(self.covered, points, what, np.array(hides))
+        self._parts.clear()
 
     @property
     def exposure(self) -> Floats:
@@ -60,16 +66,12 @@ class Stage:
         return self.light.ambient * np.float32(0.9) + self.light.lamp * np.float32(0.7)
 
 
-def _paint(colour: NDArray[np.floating]) -> list[float]:
-    return [float(c) for c in np.clip(colour, 0, 255)]
-
-
 def pick_occluder(rng: np.random.Generator, *, hard: bool, turned: bool) -> str:
     """Name of what covers the face: seldom anything in easy photos; mostly something in hard ones, less if turned."""
     share = (0.45 if turned else 0.9) if hard else 0.15
     if rng.random() < share:
         names = tuple(DRAWN) + WORN
-        return str(rng.choice([name for name in names if name != "clear_glasses"]))
+        return [name for name in names if name != "clear_glasses"][int(rng.integers(len(names) - 1))]
     return "clear_glasses" if rng.random() < 0.16 else "none"
 
 
@@ -77,6 +79,7 @@ def draw_occluder(stage: Stage, name: str, rng: np.random.Generator) -> None:
     """Draw what is not worn; worn cloth and `none` leave the stage as it is."""
     if name in DRAWN:
         DRAWN[name](stage, rng)
+        stage.draw()
 
 
 def _place(stage: Stage, rng: np.random.Generator, *, low: bool = False) -> Reals:
@@ -106,7 +109,7 @@ def _hand(stage: Stage, rng: np.random.Generator) -> None:
     """Palm and fingers that come from below or from one side."""
     unit = stage.camera.scale
     tip, angle = _place(stage, rng), rng.uniform(-0.9, 0.9)
-    side = float(rng.choice([-1.0, 1.0]))
+    side = (-1.0, 1.0)[rng.integers(2)]
     skin = stage.person.skin * stage.exposure
     dark, bright = skin * rgb(0.62, 0.52, 0.5), skin * np.float32(1.06)
     palm = _turn(
@@ -138,7 +141,7 @@ def _cup(stage: Stage, rng: np.random.Generator) -> None:
     colour = rng.uniform(30, 245, 3) * stage.exposure
     angle = rng.normal(0, 0.25)
     body = np.array([(-40, -34), (40, -34), (32, 68), (-32, 68)], float)
-    side = float(rng.choice([-1.0, 1.0]))
+    side = (-1.0, 1.0)[rng.integers(2)]
     handle = curve(np.array([(side * 38, -14), (side * 64, -12), (side * 62, 34), (side * 34, 42)], float))
     stage.line(at + unit * _turn(handle, angle), colour * 0.8, 9 * unit)
     stage.fill(at + unit * _turn(body, angle), colour)
@@ -254,6 +257,7 @@ def _sunglasses(stage: Stage, rng: np.random.Generator) -> None:
         stage.fill(outline, tint)
         shine = outline.mean(0) + 0.6 * (outline[16:28] - outline.mean(0)) - [0, 0.8]
         stage.line(shine, tint + 40, 1.5, hides=False)
+        stage.draw()
         if abs(stage.yaw_deg) > 25:
             nose = stage.raster.height > height + 9
             stage.image[nose], stage.covered[nose] = before[nose], hidden[nose]

@@ -4,61 +4,27 @@ The texture is `[C · detail, R · detail, 3]`: a line of pixels runs from the c
 the head. Features are described in millimetres of the mean face and put in place by `HeadSheet.locate`.
 """
 
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adodn.datasets.rendering.features import FaceCurves, curve, face_curves
+from adodn.datasets.rendering.brush import Shapes, brush
+from adodn.datasets.rendering.compiled import compiled
 from adodn.datasets.rendering.person import Colour, Moment, Person, rgb
 from adodn.datasets.rendering.shape import COLUMNS, ROWS, head_sheet
+from adodn.datasets.rendering.strokes import BROW_HAIRS, IRIS, SIDES, strokes
 
 Floats: TypeAlias = NDArray[np.float32]
 Reals: TypeAlias = NDArray[np.float64]
 Texture: TypeAlias = NDArray[np.uint8]
+Factors: TypeAlias = float | tuple[float, float, float]
 
 _SHIFT = 4
-_NUM_MOTTLES = 6
-_DOWN = np.array([0.0, 1.0])
-_TURN = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
-_LID_ARCH = np.sin(np.linspace(0, np.pi, 13))[:, None] * _DOWN
-"""For a lid's curve through four points: nothing at the corners, 1 mm down in the middle."""
-_OVER_LID, _UNDER_LID = _DOWN + 5.5 * _LID_ARCH, 0.5 * _DOWN + 4.5 * _LID_ARCH
-
-
-@dataclass(slots=True)
-class Strokes:
-    """Shapes in millimetres of the mean face, drawn together since placing many points costs as much as placing one."""
-
-    _shapes: list[tuple[Reals, Colour, float]] = field(default_factory=list)
-
-    def fill(self, outlines: Reals, colour: Colour) -> None:
-        """Filled outlines `[..., N, 2]` that do not overlap."""
-        self._shapes.append((outlines, colour, 0.0))
-
-    def line(self, lines: Reals, colour: Colour, width: float = 1.0) -> None:
-        """Open lines `[..., N, 2]`; `width` in pixels of a texture for 160-pixel images."""
-        self._shapes.append((lines, colour, width))
-
-    def draw(self, texture: Texture) -> None:
-        """Draw all shapes in the order in which they were given."""
-        every = np.concatenate([shape.reshape(-1, 2) for shape, _, _ in self._shapes])
-        detail = texture.shape[1] / ROWS
-        placed = to_texture(head_sheet().locate(every), detail)
-        start = 0
-        for shape, colour, width in self._shapes:
-            stop = start + shape.size // 2
-            parts = list(placed[start:stop].reshape(-1, *shape.shape[-2:]))
-            start = stop
-            if width:
-                thick = max(1, round(width * detail / 4))
-                cv2.polylines(texture, parts, False, colour.tolist(), thick, cv2.LINE_AA, _SHIFT)
-            else:
-                cv2.fillPoly(texture, parts, colour.tolist(), cv2.LINE_AA, _SHIFT)
+_NUM_MOTTLES, _SKIN_STEP = 6, 1 / 32
+_WHITE = np.ones(3, np.float32)
 
 
 def texture_detail(size_px: int) -> int:
@@ -92,21 +58,16 @@ def paint_face(person: Person, moment: Moment, landmarks: Reals, detail: int, rn
         detail: Pixels per column and row of the sheet.
         rng: For single hairs.
     """
-    texture = _skin(person, detail).copy()
-    strokes, curves, paints = Strokes(), face_curves(landmarks), _paints(person)
-    _folds(strokes, person, moment, curves)
-    _eyes(strokes, person, moment, landmarks, curves, paints)
-    _brows(strokes, person, curves, paints, rng)
-    _mouth(strokes, moment, landmarks, curves, paints)
-    if person.moustache > 0.35:
-        _moustache(strokes, paints, rng)
-    strokes.draw(texture)
+    texture, sheet = _skin(person, detail).copy(), strokes()
+    places = head_sheet().locate(sheet.points(landmarks, person, moment))
+    what = Shapes(sheet.shapes.stops, sheet.shapes.widths * (detail / 4))
+    brush(texture, (places.T[::-1] + 0.5) * detail - 0.5, what, _paints(person, moment, rng)[sheet.paint_of])
     return texture
 
 
 @cache
-def _skin_maps(detail: int) -> list[Floats]:
-    """For each of a few mottlings, `[6, C · D · R · D]`: one, mottles, fine grain, blush, beard, freckles."""
+def _skin_maps(detail: int) -> list[NDArray[np.int8]]:
+    """For each of a few mottlings, `[5, C · D · R · D]` in steps: mottles, fine grain, blush, beard, freckles."""
     sheet = head_sheet()
     size = (ROWS * detail, COLUMNS * detail)
     x, y, z = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in sheet.vertices)
@@ -129,204 +90,140 @@ def _skin_maps(detail: int) -> list[Floats]:
         spots = cv2.GaussianBlur((rng.random(noise.shape) < 0.012).astype(np.float32), (0, 0), 0.17 * detail)
         freckles = np.clip(spots * 6, 0, 1) * np.clip(bump(32, 22, 26, 16) + bump(0, 20, 14, 16), 0, 1)
         hairs = whiskers * np.clip(0.75 + 0.45 * noise, 0, 1.2)
-        planes = (np.ones_like(noise), mottles / mottles.std(), grain / grain.std(), blush, hairs, freckles)
-        maps.append(np.stack(planes).reshape(len(planes), -1).astype(np.float32))
+        planes = (mottles / mottles.std(), grain / grain.std(), 3 * blush, 3 * hairs, 3 * freckles)
+        maps.append(np.clip(np.rint(np.stack(planes) / _SKIN_STEP), -128, 127).astype(np.int8).reshape(len(planes), -1))
     return maps
 
 
 @lru_cache(maxsize=8)
 def _skin(person: Person, detail: int) -> Texture:
-    """Skin, and the wings and nostrils of the nose; not to be written to."""
-    skin, planes = person.skin, _skin_maps(detail)[person.hair_seed % _NUM_MOTTLES]
-    colours = np.stack(
+    """Skin without features; not to be written to."""
+    skin, planes = person.skin, _skin_maps(detail)[person.texture % _NUM_MOTTLES]
+    colours = np.array(
         [
-            skin,
             skin * rgb(0.014, 0.022, 0.024),
             skin * np.float32(0.012 + 0.02 * person.age),
-            skin * rgb(0.03, -0.075, -0.06) * np.float32(0.4 + 0.9 * person.blush),
-            (person.hair * np.float32(0.8) - skin) * np.float32(0.85 * person.beard),
-            (skin * rgb(0.72, 0.58, 0.48) - skin) * np.float32(min(1.0, person.freckles)),
+            skin * rgb(0.01, -0.025, -0.02) * np.float32(0.4 + 0.9 * person.blush),
+            (person.hair * np.float32(0.8) - skin) * np.float32(0.28 * person.beard),
+            skin * rgb(-0.09, -0.14, -0.17) * np.float32(min(1.0, person.freckles)),
         ]
     )
-    channels = cv2.convertScaleAbs(np.ascontiguousarray(colours.T) @ planes)
-    texture = cv2.merge(list(channels.reshape(3, COLUMNS * detail, ROWS * detail)))
-    strokes = Strokes()
-    _nose(strokes, person)
-    strokes.draw(texture)
-    return np.asarray(texture)
+    channels = np.empty((3, COLUMNS * detail, ROWS * detail), np.uint8)
+    _mix_skin(planes, skin, colours * np.float32(_SKIN_STEP), channels.reshape(3, -1))
+    return np.asarray(cv2.merge(list(channels)))
 
 
+@compiled
+def _mix_skin(planes: NDArray[np.int8], skin: Colour, colours: Floats, channels: Texture) -> None:
+    """Fill `channels` `[3, N]` with skin and what `planes` `[5, N]` add to it."""
+    mottles, grain, blush, hairs, freckles = planes
+    for channel in range(3):
+        base, share = skin[channel] + np.float32(0.5), colours[:, channel]
+        for n in range(planes.shape[1]):
+            value = base + share[0] * mottles[n] + share[1] * grain[n] + share[2] * blush[n]
+            value += share[3] * hairs[n] + share[4] * freckles[n]
+            channels[channel, n] = np.int32(min(max(value, np.float32(0)), np.float32(255)))
+
+
+@compiled
 def tinted(image: Texture, factors: Floats) -> Texture:
-    """`image` with its channels multiplied by `factors` `[3]`."""
-    return np.asarray(cv2.transform(image, np.diag(factors)))
+    """`image` `[H, 3 W]`, its channels side by side, as one `[H, W, 3]` multiplied by `factors` `[3]`."""
+    height, width = image.shape
+    tint, paint = np.empty((height, width), np.uint8), np.empty(width, np.float32)
+    for x in range(width):
+        paint[x] = factors[x % 3]
+    for y in range(height):
+        for x in range(width):
+            tint[y, x] = np.int32(min(paint[x] * np.float32(image[y, x]) + np.float32(0.5), np.float32(255)))
+    return tint.reshape(height, width // 3, 3)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Paints:
-    """Colours of one person's features."""
+class _Paint(NamedTuple):
+    """A colour, summed up from a person's own and a fixed one."""
 
-    bag: Colour
-    socket: Colour
-    white: Colour
-    lid: Colour
-    lower_lid: Colour
-    lid_fold: Colour
-    lid_edge: Colour
-    lashes: Colour
-    brow: Colour
-    brow_hairs: Colour
-    lip: Colour
-    lip_shine: Colour
-    lip_seam: Colour
-    moustache: Colour
-    moustache_hairs: Colour
+    opacity: float
+    """0 where it is up to the person or the moment."""
+    skin: Factors = 0
+    hair: Factors = 0
+    lip: Factors = 0
+    iris: Factors = 0
+    fixed: Factors = 0
 
 
-@lru_cache(maxsize=8)
-def _paints(person: Person) -> _Paints:
-    skin, hair = person.skin, person.hair
-    lid = mix(skin, skin * rgb(0.86, 0.76, 0.74), 0.6)
-    tone = hair * np.float32(0.75) if hair.mean() < 170 else hair * np.float32(0.6)
-    red = mix(skin, skin * rgb(0.86, 0.5, 0.5) + rgb(14, 0, 6), 0.35 + 0.5 * person.lip_red)
-    moustache = mix(skin, hair * np.float32(0.8), 0.55 + 0.4 * person.moustache)
-    return _Paints(
-        bag=mix(skin, skin * rgb(0.66, 0.58, 0.6), 0.15 + 0.25 * person.age),
-        socket=mix(skin, skin * rgb(0.7, 0.6, 0.58), 0.4),
-        white=mix(rgb(232, 226, 220), skin, 0.12),
-        lid=lid,
-        lower_lid=mix(skin, lid, 0.7),
-        lid_fold=mix(skin, skin * np.float32(0.5), 0.6),
-        lid_edge=mix(skin, skin * rgb(0.55, 0.42, 0.42), 0.55),
-        lashes=mix(hair * np.float32(0.35), skin * np.float32(0.3), 0.35),
-        brow=mix(skin, tone, 0.62),
-        brow_hairs=mix(skin, tone, 0.9),
-        lip=red,
-        lip_shine=mix(red, (255, 235, 230), 0.16),
-        lip_seam=mix(red * np.float32(0.35), (40, 12, 12), 0.5),
-        moustache=moustache,
-        moustache_hairs=mix(moustache, hair, 0.6),
-    )
+_PAINTS = {
+    "nose_base": _Paint(0.5, skin=(0.62, 0.5, 0.46)),
+    "nose_wings": _Paint(0.55, skin=(0.6, 0.5, 0.48)),
+    "nostrils": _Paint(1, skin=(0.36, 0.26, 0.25)),
+    "fold": _Paint(0, skin=0.55),
+    "bag": _Paint(0, skin=(0.66, 0.58, 0.6)),
+    "wrinkles": _Paint(0, skin=0.6),
+    "socket": _Paint(0.4, skin=(0.7, 0.6, 0.58)),
+    "white": _Paint(1, skin=0.12, fixed=(204, 199, 194)),
+    **dict.fromkeys(("left_iris_edge", "right_iris_edge"), _Paint(0, iris=0.55)),
+    **dict.fromkeys(("left_iris", "right_iris"), _Paint(0, iris=1)),
+    **dict.fromkeys(("left_pupil", "right_pupil"), _Paint(0, fixed=(10, 8, 8))),
+    **dict.fromkeys(("left_glint", "right_glint"), _Paint(0, fixed=(235, 235, 240))),
+    "lid": _Paint(1, skin=(0.92, 0.86, 0.84)),
+    "lower_lid": _Paint(1, skin=(0.94, 0.9, 0.89)),
+    "lid_fold": _Paint(0, skin=0.5),
+    "lid_edge": _Paint(0.55, skin=(0.55, 0.42, 0.42)),
+    "lashes": _Paint(1, skin=0.1, hair=0.23),
+    "brow": _Paint(0.62, hair=0.7),
+    **dict.fromkeys(BROW_HAIRS, _Paint(0, hair=0.7)),
+    "mouth": _Paint(1, fixed=(52, 20, 20)),
+    "teeth": _Paint(0, fixed=(226, 218, 204)),
+    "tongue": _Paint(0, fixed=(150, 74, 74)),
+    "upper_lip": _Paint(1, lip=0.86),
+    "lower_lip": _Paint(1, lip=1),
+    "lip_shine": _Paint(0.16, fixed=(255, 235, 230)),
+    "lip_seam": _Paint(1, lip=0.18, fixed=(20, 6, 6)),
+    "moustache": _Paint(0, hair=0.8),
+    "moustache_hairs": _Paint(0, hair=1),
+}
 
 
-_SIDES = np.array([[[-1.0, 1.0]], [[1.0, 1.0]]])
-"""`[2, 1, 2]`: what puts a shape of the image-right half on either half."""
-_FOLD = curve(np.array([(20.0, 42), (27, 50), (31.5, 62), (31, 70)])) * _SIDES
-_BAG = curve(np.array([(-3.0, 5), (0, 4.5), (0, 4.2), (1, 3.5)]))[None].repeat(2, 0)
-_BAG[0] = curve(np.array([(3.0, 5), (0, 4.5), (0, 4.2), (-1, 3.5)]))
-_WRINKLES = np.stack([curve(np.array([(-30, y + 2), (-12, y), (8, y + 0.7), (30, y + 2)])) for y in (-40.0, -47, -54)])
-_NOSE_BASE = curve(np.array([(-13.5, 44.2), (-7, 47.2), (0, 48.6), (7, 47.2), (13.5, 44.2)]))
-_NOSE_WINGS = curve(np.array([(14.5, 33.0), (18, 37), (18, 42), (14, 44.5)])) * _SIDES
-_NOSTRILS = (np.array([7.4, 44.5]) + _CIRCLE * np.array([3.0, 1.4])) * _SIDES
+@cache
+def _recipes() -> Floats:
+    """`[3, K, 5]`: for each channel, the shares of the colours of `_Paint`, in its order, in every paint."""
+    paints = [_PAINTS[name] for name in strokes().row]
+    shares = [[np.broadcast_to(part, 3) for part in paint[1:]] for paint in paints]
+    return np.ascontiguousarray(np.moveaxis(np.array(shares, np.float32), -1, 0))
 
 
-def _folds(strokes: Strokes, person: Person, moment: Moment, curves: FaceCurves) -> None:
-    """Lines of age and expression beside the nose, under the eyes and on the forehead."""
-    depth = 0.05 + 0.16 * person.age + 0.12 * max(0.0, float(moment.weights[1]))
-    strokes.line(_FOLD, mix(person.skin, person.skin * np.float32(0.55), depth), 1.6)
-    strokes.line(curves.lids[1] + _BAG, _paints(person).bag, 1.6)
+@cache
+def _usual_opacities() -> Floats:
+    return np.array([_PAINTS[name].opacity for name in strokes().row], np.float32)
+
+
+def _paints(person: Person, moment: Moment, rng: np.random.Generator) -> Floats:
+    """`[K, 4]`: colours and opacities; 0 is what this moment does not show."""
+    skin, red = person.skin, np.float32(0.35 + 0.5 * person.lip_red)
+    lip = skin + red * (skin * rgb(-0.14, -0.5, -0.5) + rgb(14, 0, 6))
+    own = np.array([skin, person.hair, lip, person.iris, _WHITE]).T[..., None]
+    opacities, row = _opacities(person, moment, rng), strokes().row
+    paints = np.empty((len(row), 4), np.float32)
+    paints[:, :3] = np.minimum(_recipes() @ own, 255)[..., 0].T
+    paints[:, 3] = _usual_opacities()
+    for name, opacity in opacities.items():
+        paints[row[name], 3] = opacity
+    return paints
+
+
+def _opacities(person: Person, moment: Moment, rng: np.random.Generator) -> dict[str, float]:
+    """What is not as usual."""
+    opening, smile = moment.weights[:2].tolist()
+    opacities = {
+        "fold": 0.05 + 0.16 * person.age + 0.12 * max(0.0, smile),
+        "bag": 0.15 + 0.25 * person.age,
+        "lid_fold": 0.6 * (person.crease > 1.2),
+        "teeth": float(opening > 2),
+        "tongue": float(opening > 7),
+    }
     if person.age > 0.45:
-        lift = sum(moment.brow_raise) / 2
-        share = 0.25 * person.age + 0.03 * max(0.0, lift)
-        strokes.line(_WRINKLES, mix(person.skin, person.skin * np.float32(0.6), share), 1.0)
-
-
-def _nose(strokes: Strokes, person: Person) -> None:
-    """Wings and nostrils."""
-    strokes.line(_NOSE_BASE, mix(person.skin, person.skin * rgb(0.62, 0.5, 0.46), 0.5), 1.4)
-    strokes.line(_NOSE_WINGS, mix(person.skin, person.skin * rgb(0.6, 0.5, 0.48), 0.55), 1.2)
-    strokes.fill(_NOSTRILS, person.skin * rgb(0.36, 0.26, 0.25))
-
-
-def _eyes(
-    strokes: Strokes, person: Person, moment: Moment, landmarks: Reals, curves: FaceCurves, paints: _Paints
-) -> None:
-    """White, iris and pupil, then the lids over them, then lashes."""
-    top, bottom = curves.lids
-    back = bottom[:, ::-1]
-    fold = top - person.crease * _DOWN - 3.2 * _LID_ARCH
-    strokes.fill(np.concatenate([fold, back + 1.2 * _DOWN], 1), paints.socket)
-    strokes.fill(np.concatenate([top, back], 1), paints.white)
-    gaze = np.array([moment.gaze[0], moment.gaze[1] - 0.6])
-    centres = [landmarks[[36, 39]], landmarks[[45, 42]]]
-    middles = [ends.sum(0) / 2 + gaze for ends, lid in zip(centres, moment.lids, strict=True) if lid > 0.2]
-    if middles:
-        _irises(strokes, np.array(middles)[:, None], person)
-    strokes.fill(np.concatenate([top, (top - _OVER_LID)[:, ::-1]], 1), paints.lid)
-    strokes.fill(np.concatenate([bottom, (bottom + _UNDER_LID)[:, ::-1]], 1), paints.lower_lid)
-    if person.crease > 1.2:
-        strokes.line(fold, paints.lid_fold)
-    strokes.line(bottom, paints.lid_edge)
-    strokes.line(top, paints.lashes, 1.4)
-
-
-def _irises(strokes: Strokes, centres: Reals, person: Person) -> None:
-    strokes.fill(centres + 5.7 * _CIRCLE, person.iris * np.float32(0.55))
-    strokes.fill(centres + 4.9 * _CIRCLE, person.iris)
-    strokes.fill(centres + 2.2 * _CIRCLE, rgb(10, 8, 8))
-    strokes.fill(centres - 1.7 + 0.9 * _CIRCLE[::2], rgb(235, 235, 240))
-
-
-_BROW_STEPS = 13
-_ALONG_BROW = np.linspace(0, 1, _BROW_STEPS)
-_BROW_HALF = (0.9 + 2.2 * np.sqrt(_ALONG_BROW) - 0.6 * _ALONG_BROW**4)[:, None] * _DOWN
-_BROW_LEAN = np.array([[-1.0], [1.0]])
-
-
-def _brows(strokes: Strokes, person: Person, curves: FaceCurves, paints: _Paints, rng: np.random.Generator) -> None:
-    """Soft bands with hairs on them, their middle lines through the landmarks."""
-    up = person.brow_width * _BROW_HALF
-    strokes.fill(np.concatenate([curves.brows - up, (curves.brows + up)[:, ::-1]], 1), paints.brow)
-    where, lean, offset = rng.random((2, 3, 12)).swapaxes(0, 1)
-    index = (where * (_BROW_STEPS - 1)).astype(np.intp)
-    width = up[index, 1]
-    hairs = np.empty((2, 12, 2, 2))
-    root, tip = hairs[:, :, 0], hairs[:, :, 1]
-    root[:] = np.take_along_axis(curves.brows, index[..., None], 1)
-    root[..., 1] += width * (0.9 - 1.2 * offset)
-    tip[..., 0] = root[..., 0] + _BROW_LEAN * (1.5 + 3 * lean)
-    tip[..., 1] = root[..., 1] - width * (0.2 + 0.7 * _ALONG_BROW[index])
-    strokes.line(hairs, paints.brow_hairs)
-
-
-def _mouth(strokes: Strokes, moment: Moment, landmarks: Reals, curves: FaceCurves, paints: _Paints) -> None:
-    """Inside of the mouth, teeth and tongue where it is open, then the lips."""
-    (upper_out, lower_out), (upper_in, lower_in) = curves.outer_lips, curves.inner_lips
-    opening = float(moment.weights[0])
-    strokes.fill(curves.inner_lips.reshape(-1, 2), rgb(52, 20, 20))
-    if opening > 2:
-        _teeth(strokes, upper_in, lower_in, opening)
-    strokes.fill(np.concatenate([upper_out, upper_in[::-1]]), paints.lip * np.float32(0.86))
-    strokes.fill(np.concatenate([lower_out, lower_in[::-1]]), paints.lip)
-    middle = (lower_out[::-1] + _AS_OUTER_LIP @ lower_in[::-1]) / 2
-    shine = middle[8:-8]
-    strokes.fill(np.concatenate([shine - 0.7 * _DOWN, (shine + 0.7 * _DOWN)[::-1]]), paints.lip_shine)
-    strokes.line(upper_in, paints.lip_seam, 1.0)
-    strokes.line(landmarks[_MOUTH_CORNERS], paints.lip_seam, 1.2)
-
-
-_MOUTH_CORNERS = np.array([(48, 60), (54, 64)])
-_AS_OUTER_LIP = np.stack([np.interp(np.linspace(0, 16, 25), np.arange(17), unit) for unit in np.eye(17)], 1)
-"""`[25, 17]`: spreads the points of an inner lip's curve evenly over as many as an outer lip's has."""
-
-
-def _teeth(strokes: Strokes, upper: Reals, lower: Reals, opening: float) -> None:
-    """Rows of the sheet between the lips are stretched by `opening`; teeth keep their length."""
-    length = min(6.5 / opening, 0.8) * (lower[::-1] - upper)[:, 1:]
-    edge = upper + np.concatenate([np.zeros_like(length), length], 1)
-    strokes.fill(np.concatenate([upper[1:-1], edge[1:-1][::-1]]), rgb(226, 218, 204))
-    if opening > 7:
-        bed = lower[::-1] * 0.35 + upper * 0.65
-        strokes.fill(np.concatenate([bed[4:-4] + np.array([0, 3.0]), lower[4:-4]]), rgb(150, 74, 74))
-
-
-_MOUSTACHE = np.array(
-    [(-25, 66), (-16, 55), (-5, 51.5), (0, 53), (5, 51.5), (16, 55), (25, 66), (13, 61), (0, 58.5), (-13, 61.0)]
-)
-
-
-def _moustache(strokes: Strokes, paints: _Paints, rng: np.random.Generator) -> None:
-    strokes.fill(_MOUSTACHE, paints.moustache)
-    x, y = rng.uniform(-1, 1, (12, 2)).T
-    root = np.stack([21 * x, 57 + 3 * y + 6 * x * x], 1)
-    tip = np.stack([22 * x + 3 * np.sign(x), 61 + 3 * y + 6 * x * x], 1)
-    strokes.line(np.stack([root, tip], 1), paints.moustache_hairs)
+        opacities["wrinkles"] = 0.25 * person.age + 0.03 * max(0.0, sum(moment.brow_raise) / 2)
+    if person.moustache > 0.35:
+        opacities |= {"moustache": 0.55 + 0.4 * person.moustache, "moustache_hairs": 0.6}
+    for side, lid in zip(SIDES, moment.lids, strict=True):
+        opacities |= dict.fromkeys((f"{side}_{part}" for part in IRIS), float(lid > 0.2))
+    opacities |= zip(BROW_HAIRS, rng.random(len(BROW_HAIRS)).tolist(), strict=True)
+    return opacities

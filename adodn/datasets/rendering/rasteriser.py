@@ -41,13 +41,11 @@ def rasterise(pixels: Floats, heights: Floats, size_px: int) -> Raster:
         heights: `[C, R]`, of the vertices towards the camera.
         size_px: Side of the square image.
     """
-    raster = Raster(
-        height=np.full((size_px, size_px), -np.inf, np.float32),
-        column=np.full((size_px, size_px), -1, np.float32),
-        row=np.full((size_px, size_px), -1, np.float32),
-    )
-    _draw_sheet(pixels, heights, raster.height, raster.column, raster.row)
-    return raster
+    planes = np.empty((3, size_px, size_px), np.float32)
+    planes[0], planes[1:] = -np.inf, -1
+    height, column, row = planes
+    _draw_sheet(pixels, heights, height, column, row)
+    return Raster(height=height, column=column, row=row)
 
 
 class _Triangle(NamedTuple):
@@ -128,7 +126,8 @@ def _draw_sheet(pixels: Floats, heights: Floats, height: Floats, column: Floats,
 def seen(raster: Raster, covered: NDArray[np.uint8], landmarks: Reals, heights: Reals) -> NDArray[np.bool_]:
     """`[N]`: True where neither an occluder nor a surface that is well in front hides a landmark.
 
-    One of the four pixels around it without such a surface is enough, since outlines run between pixels.
+    One of the sixteen pixels around it without such a surface is enough, since outlines run between pixels, and where
+    one bulges its landmark may lie up to a pixel within.
 
     Args:
         raster: What each pixel shows.
@@ -150,8 +149,8 @@ def _see(
     for n in range(len(landmarks)):
         left, top = int(np.floor(landmarks[n, 0])), int(np.floor(landmarks[n, 1]))
         farthest = np.inf
-        for line in range(top, top + 2):
-            for place in range(left, left + 2):
+        for line in range(top - 1, top + 3):
+            for place in range(left - 1, left + 3):
                 farthest = min(farthest, height[min(max(line, 0), last), min(max(place, 0), last)])
         x, y = int(np.rint(landmarks[n, 0])), int(np.rint(landmarks[n, 1]))
         inside = 0 <= x <= last and 0 <= y <= last

@@ -4,6 +4,7 @@ face = render(0, "train", 7, 160)
 face.image, face.landmarks, face.visible
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from adodn.datasets.rendering import hair as hairs
 from adodn.datasets.rendering.backdrop import draw_backdrop, draw_shoulders
 from adodn.datasets.rendering.camera import Camera, rotation
-from adodn.datasets.rendering.ears import draw_ears
+from adodn.datasets.rendering.ears import Ears
 from adodn.datasets.rendering.features import placed_landmarks
 from adodn.datasets.rendering.light import Light, draw_light, expose, shade
 from adodn.datasets.rendering.occluders import Stage, Worn, draw_occluder, pick_occluder, wear
@@ -101,7 +102,7 @@ def draw(
     skin = _deformed(person, moment)
     places = head_sheet().locate(mean_landmarks)
     places[:17] = jaw_places()
-    points = bilinear(skin, places[:, 0], places[:, 1]).T
+    points = bilinear(skin, places[:, 0], places[:, 1])
     camera, landmarks, heights = _aim(points, moment, rng, size_px)
     worn = wear(occluder, rng)
     image, raster, covered = _picture(person, moment, skin, mean_landmarks, camera, light, worn, rng, size_px)
@@ -156,13 +157,13 @@ def _neutral(person: Person) -> Floats:
 def _aim(points: Reals, moment: Moment, rng: np.random.Generator, size_px: int) -> tuple[Camera, Reals, Reals]:
     """A camera whose picture holds the landmarks in about the middle, at about half its side.
 
-    Also what it sees of the landmarks `points` `[68, 3]`: their pixels `[68, 2]` and heights towards it `[68]`.
+    Also what it sees of the landmarks `points` `[3, 68]`: their pixels `[68, 2]` and heights towards it `[68]`.
     """
-    turn = rotation(*np.radians([moment.yaw_deg, moment.pitch_deg, moment.roll_deg]))
-    rough = Camera(rotation=turn, distance=float(rng.uniform(550, 1800)), scale=1.0, offset=np.zeros(2))
-    pixels, heights = rough.project(points.T)
+    turn = rotation(*map(math.radians, (moment.yaw_deg, moment.pitch_deg, moment.roll_deg)))
+    rough = Camera(rotation=turn, distance=rng.uniform(550, 1800), scale=1.0, offset=np.zeros(2))
+    pixels, heights = rough.project(points)
     low, high = pixels.min(1), pixels.max(1)
-    scale = float(rng.uniform(0.5, 0.62) * size_px / (high - low).max())
+    scale = rng.uniform(0.5, 0.62) * size_px / float((high - low).max())
     middle = (size_px - 1) / 2 + rng.uniform(-0.04, 0.04, 2) * size_px
     offset = middle - scale * (low + high) / 2
     camera = Camera(rotation=turn, distance=rough.distance, scale=scale, offset=offset)
@@ -191,13 +192,13 @@ def _picture(
     outside = shell if worn is None else worn.put_on(shell, texture, cloth, fine)
     raster = rasterise(*camera.project(outside), size_px)
     image = draw_backdrop(rng, size_px)
-    draw_shoulders(image, camera, np.radians(moment.yaw_deg), light, rng)
-    shows_ears = hair is None or not hair.is_long
-    if shows_ears:
-        draw_ears(image, camera, skin, person, light, near=False)
+    draw_shoulders(image, camera, math.radians(moment.yaw_deg), light, rng)
+    ears = Ears(camera, skin, person, light) if hair is None or not hair.is_long else None
+    if ears:
+        ears.draw(image, near=False)
     draw_surface(image, raster, texture, shade(outside, camera.rotation, light))
-    if shows_ears:
-        draw_ears(image, camera, skin, person, light, near=True)
+    if ears:
+        ears.draw(image, near=True)
     covered = np.zeros(image.shape[:2], np.uint8) if worn is None else _worn_part(raster, cloth, fine)
     return image, raster, covered
 

@@ -56,10 +56,18 @@ class HeadSheet:
         """(column, row) `[N, 2]` of points (x, y) `[N, 2]` of the mean face; y counts the room of the open mouth."""
         return bilinear(self.lattice, points[:, 1] - _LATTICE_Y[0], points[:, 0] - _LATTICE_X[0]).T
 
+    def rows_at(self, y: Reals) -> Reals:
+        """`[C]`: row of each column at its height `y` `[C]` (with mouth room)."""
+        return self._rows(np.arange(float(COLUMNS)), y)
+
     def locate_around(self, angle: Reals, y: Reals) -> Reals:
         """(column, row) `[N, 2]` at angles around the axis (radians) and heights `y` (with mouth room), `[N]` each."""
         column = np.interp(angle, self.angles, np.arange(COLUMNS))
-        return np.stack([column, bilinear(self.row_at[None], y - CROWN_Y, column)[0]], 1)
+        return np.stack([column, self._rows(column, y)], 1)
+
+    def _rows(self, column: Reals, y: Reals) -> Reals:
+        rows: Reals = bilinear(self.row_at[None], y - CROWN_Y, column)[0]
+        return rows
 
 
 def bilinear(table: NDArray[np.floating], first: Reals, second: Reals) -> Reals:

@@ -82,7 +82,7 @@ def _chin_rows() -> Reals:
     """`[C]`: the row at which a mask ends: under the jaw in front, at the ear lobe on the sides."""
     sheet = head_sheet()
     degrees = np.abs(np.degrees(sheet.angles))
-    lobe = sheet.locate_around(sheet.angles, np.full(COLUMNS, 42.0))[:, 1]
+    lobe = sheet.rows_at(np.full(COLUMNS, 42.0))
     share = np.clip((degrees - 55) / 36, 0, 1)
     return np.asarray((1 - share) * (FACE_ROWS + 0.6) + share * lobe)
 
@@ -103,7 +103,7 @@ def wear(name: str, rng: np.random.Generator) -> Worn | None:
         columns = np.flatnonzero(degrees < _MASK_LAST_DEG)
         y = np.interp(degrees, _DEGREES, _MASK_TOP) + drop
         bottom = _chin_rows()
-    top = sheet.locate_around(sheet.angles, y)[:, 1]
+    top = sheet.rows_at(y)
     colour = (
         _SURGICAL[rng.integers(len(_SURGICAL))]
         if name == "surgical_mask"

@@ -1,6 +1,6 @@
 """The loader behind a network that fails: the same faces, or one error, and never a batch less.
 
-pytest tests/integration/test_loader_faults.py
+pytest tests/storage/test_loader_faults.py
 """
 
 import threading

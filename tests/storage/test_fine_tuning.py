@@ -1,11 +1,10 @@
 """`adodn train --from-model`, up to where Ray would begin, on a real S3.
 
-pytest tests/integration/test_fine_tuning.py
+pytest tests/storage/test_fine_tuning.py
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,6 @@ from adodn.model_files import WEIGHTS, write_model
 from adodn.train.initial import start_from_weights
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def places(s3: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[settings.Settings]:
-    """Settings that name the S3 server alone."""
-    monkeypatch.setenv("ADODN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ADODN_S3_ENDPOINT_URL", s3.endpoint_url)
-    monkeypatch.setenv("ADODN_S3_ACCESS_KEY", s3.access_key)
-    monkeypatch.setenv("ADODN_S3_SECRET_KEY", s3.secret_key.get_secret_value())
-    settings.get.cache_clear()
-    yield settings.get()
-    settings.get.cache_clear()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Runs of sharding that are cut, at the same time, or over a bad network: what is published is always the same bytes.
 
-pytest tests/integration/test_sharding_runs.py
+pytest tests/storage/test_sharding_runs.py
 """
 
 import json

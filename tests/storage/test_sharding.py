@@ -3,34 +3,24 @@
 import hashlib
 import io
 import tarfile
-import time
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import webdataset
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.sorting import TaskRunSort
 from pydantic import SecretStr
 
-from adodn import datasets, settings
+from adodn import datasets
 from adodn.data.manifest import FaceRecord, ImagePolicy
 from adodn.data.shards import MANIFEST, read_manifest, shard_dataset
 from adodn.data.store import S3Store
-from adodn.errors import AnnotationError, ConfigError, ManifestError, StorageError
+from adodn.errors import AnnotationError, ManifestError, StorageError
 from adodn.samples import Dataset, FaceSample, SampleRef
 
 pytestmark = pytest.mark.integration
 
 FACES = {"num_train": 6, "num_val": 2, "num_common": 2, "num_challenging": 2}
-
-
-@pytest.fixture
-def store(stack: object) -> S3Store:
-    return S3Store.from_settings(settings.get())
 
 
 def rendered(**options: int) -> Dataset:
@@ -161,67 +151,3 @@ def test_real_faces_keep_their_bytes(s3: S3Store, s3_folder: str, shared_data: P
         contents = [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
     for jpeg, record in zip(contents[::2], contents[1::2], strict=True):
         assert hashlib.sha256(jpeg).hexdigest() == FaceRecord.from_json(record, "here").image_sha256
-
-
-def task_states(flow_run_id: uuid.UUID, expected: int) -> dict[str, str]:
-    """Task run → name of its last state; the server hears of them a moment after the flow ends."""
-    only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    with get_client(sync_client=True) as client:
-        for _ in range(60):
-            runs = client.read_task_runs(flow_run_filter=only, limit=100, sort=TaskRunSort.NAME_ASC)
-            if len(runs) == expected and all(run.state and run.state.is_final() for run in runs):
-                break
-            time.sleep(0.5)
-    return {run.name: run.state.name for run in runs if run.state}
-
-
-def test_flow_caches_by_content_and_remakes_what_was_lost(store: S3Store, s3_prefix: str) -> None:
-    """The flow's second run takes every shard from the cache, except one that is gone from the store."""
-    from flows.shard import shard_dataset as flow
-
-    uri = flow(dataset="synthetic", options=FACES, destination=s3_prefix)
-    lost = f"{uri.removesuffix(MANIFEST)}train-000000.tar"
-    before = store.get(lost)
-    store.delete(lost)
-    state = flow(dataset="synthetic", options=FACES, destination=s3_prefix, return_state=True)
-    assert state.result() == uri
-    assert store.get(lost) == before
-    states = task_states(state.state_details.flow_run_id, expected=4)
-    assert {name: state for name, state in states.items() if name.startswith("write-")} == {
-        "write-train-000000.tar": "Completed",
-        "write-val-000000.tar": "Cached",
-        "write-test-000000.tar": "Cached",
-    }
-
-
-def test_flow_leaves_out_and_runs_dry(store: S3Store, s3_prefix: str, tmp_path: Path) -> None:
-    """A dry run of the flow writes nothing and answers the address that the real one then publishes."""
-    from flows.shard import shard_dataset as flow
-
-    exclude = tmp_path / "excluded.csv"
-    key = rendered().index()[0].key
-    exclude.write_text(f"key,reason\n{key},by hand\n")
-    options = {"dataset": "synthetic", "options": FACES, "destination": s3_prefix, "exclude": exclude}
-    address = flow(**options, dry_run=True)
-    assert list(store.list(s3_prefix)) == []
-    assert flow(**options) == address
-    assert read_manifest(store, address).excluded == {key: "by hand"}
-
-
-def test_flow_reads_and_writes_only_where_it_may(stack: object) -> None:
-    """A root that is no local folder and a destination outside the bucket are refused before anything is read."""
-    from flows.shard import allowed_destination, allowed_root
-
-    bucket = settings.get().bucket
-    for destination in (
-        "s3://elsewhere/datasets",
-        f"s3://{bucket}",
-        f"s3://{bucket}-2/x",
-        f"s3://{bucket}/../x",
-        "/tmp",
-    ):
-        with pytest.raises(ConfigError, match="destination must lie in"):
-            allowed_destination(destination)
-    assert allowed_destination(f"s3://{bucket}/mine") == f"s3://{bucket}/mine"
-    with pytest.raises(ConfigError, match="root must be a folder"):
-        allowed_root(Path("s3://elsewhere/300w"))

@@ -1,6 +1,6 @@
 """The store behind a network that fails: each operation succeeds after a few tries, or is one error by its deadline.
 
-pytest tests/integration/test_store_faults.py
+pytest tests/storage/test_store_faults.py
 """
 
 import os

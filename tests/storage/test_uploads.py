@@ -1,6 +1,6 @@
 """A storage that takes no checkpoints: a few are done without, then there is one clear error.
 
-pytest tests/integration/test_uploads.py
+pytest tests/storage/test_uploads.py
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,60 @@
+"""Ray jobs of a flow: a flow run that is tried again goes on with the job that it began.
+
+pytest tests/integration/test_jobs.py
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from adodn import settings
+from flows.jobs import JobFailedError, run_job
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def on_the_stack(stack: object) -> Iterator[None]:
+    """Flows are told to the stack's Prefect."""
+    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}):
+        yield
+
+
+def test_a_retry_goes_on_with_the_running_job(tmp_path: Path) -> None:
+    """The first try loses touch in the middle; the second sees the same job to its end, with the whole of its log."""
+    begun = tmp_path / "begun"
+
+    @flow(name=f"retried-{uuid4().hex[:8]}", retries=1)
+    def retried() -> list[str]:
+        said: list[str] = []
+
+        def on_line(line: str) -> None:
+            said.append(line)
+            if line == "begun" and flow_run.run_count == 1:
+                raise ConnectionError("the flow lost touch")
+
+        run_job("work", ["sh", "-c", f"echo begun; echo once >> {begun}; sleep 5; echo ended"], on_line)
+        return said
+
+    said = retried()
+
+    assert [line for line in said if line in ("begun", "ended")] == ["begun", "ended"]
+    assert begun.read_text() == "once\n"
+
+
+def test_a_failed_job_fails_the_flow_with_its_last_words(tmp_path: Path) -> None:
+    """The error is the job's own; tried again, a job that failed is run anew."""
+    begun = tmp_path / "begun"
+
+    @flow(name=f"failing-{uuid4().hex[:8]}", retries=1)
+    def failing() -> None:
+        run_job("work", ["sh", "-c", f"echo again >> {begun}; echo 'error: no such face'; exit 1"])
+
+    with pytest.raises(JobFailedError, match="no such face"):
+        failing()
+    assert begun.read_text() == "again\nagain\n"
