@@ -5,7 +5,7 @@
     tracker.log_epoch(0, {"train/loss": 0.31})
     tracker.finish()
 
-Importing this module takes seconds, because MLflow does; import it where it is used. Models are `registry.py`'s.
+Importing this module takes seconds, because MLflow does; import it where it is used. Models are `registry`'s.
 """
 
 import json

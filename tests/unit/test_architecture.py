@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOMES = {
     "prefect": ("flows/", "infra/", "adodn/prefect_plugin.py"),
     "ray": ("adodn/train/distributed.py", "adodn/train/worker.py", "flows/", "tune/", "infra/"),
-    "mlflow": ("adodn/tracking.py", "adodn/registry.py"),
+    "mlflow": ("adodn/tracking.py", "adodn/registry/"),
     "optuna": ("tune/",),
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
