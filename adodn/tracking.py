@@ -78,6 +78,7 @@ class Tracker:
         self._patience_s = patience_s
         self._unsent: deque[list[Metric]] = deque()
         self._run: Run | None = None
+        self._logged: set[int] = set()
         self._client = client_of(uri)
 
     @property
@@ -99,6 +100,7 @@ class Tracker:
         """
         with reaching(self._uri, f"find run {run_id!r}"):
             self._run = self._client.get_run(run_id)
+            self._logged = self._logged_epochs(self._run)
 
     def start(
         self,
@@ -130,6 +132,7 @@ class Tracker:
             if run is None:
                 run = self._client.create_run(experiment, run_name=run_name, tags={"fingerprint": fingerprint})
             self._run = run
+            self._logged = self._logged_epochs(run)
             self._client.update_run(self.run_id, status="RUNNING")
             self._describe(
                 run,
@@ -143,9 +146,14 @@ class Tracker:
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record an epoch. When the server is away it is kept for later, and training goes on.
 
+        An epoch that the run had when it was started or attached to stays as it is: a training that died between
+        this and its checkpoint comes to it again.
+
         Raises:
             TrackingError: If the server is there and refuses.
         """
+        if epoch in self._logged:
+            return
         now = int(time.time() * 1000)
         self._unsent.append([Metric(metric_key(name), value, now, epoch) for name, value in metrics.items()])
         try:
@@ -248,6 +256,11 @@ class Tracker:
             found |= {str(run.info.run_name) for run in runs if tag not in run.data.tags}
             page = runs.token or ""
         return found
+
+    def _logged_epochs(self, run: Run) -> set[int]:
+        """Epochs of training that the server has; those are sent whole, so that one of their metrics tells."""
+        names = [name for name in run.data.metrics if name.startswith("train/")]
+        return {metric.step for name in names[:1] for metric in self._client.get_metric_history(run.info.run_id, name)}
 
     def _set_tag(self, run_id: str, name: str, value: str) -> None:
         self._patiently(f"tag {name!r}", lambda: self._client.set_tag(run_id, name, value))

@@ -1,16 +1,18 @@
 """One trial: its values into the config, the config to the driver that `adodn train` uses, what came of it.
 
-    tune.with_resources(run_trial, {"CPU": DRIVER_CPUS})      # Ray Tune's trainable
+    tune.with_resources(run_trial, share_of(resources))       # Ray Tune's trainable
     objective_values(outcome, config, ("nme", "parameters"))
 
 Trials see the training and the validation split; nothing here can reach the test split.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from adodn import models, publish, settings
@@ -18,14 +20,14 @@ from adodn.config import ExperimentConfig
 from adodn.errors import ConfigError, StorageError, TrackingError
 from adodn.publish import Outcome
 from adodn.tracking import PARENT
-from adodn.train import distributed
+from adodn.train import alone, distributed
 from adodn.train.distributed import Resources
 from tune.searcher import ERROR, OUTAGE
 
 OBJECTIVES = ("nme", "parameters")
 """What can be minimised: the validation NME of the best epoch, a fraction; how many parameters the network has."""
 DRIVER_CPUS = 0.01
-"""What a trial's driver asks of the cluster: it only waits. Taken from its workers' share, so that trials fill it."""
+"""What a driver of several workers asks for: it only waits. Taken from their share, so that trials fill the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,8 @@ def run_trial(given: dict[str, Any]) -> dict[str, str] | None:
     A training that came to its end under this name is not done again; one that was interrupted goes on.
     """
     job: Job = given["job"]
+    # Read when the trial is stopped early; on a busy machine, Tune's 2 s may not do for its thread to end.
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"
     try:
         _train(job)
     except (StorageError, TrackingError) as error:
@@ -63,16 +67,35 @@ def _train(job: Job) -> None:
     config, places = ExperimentConfig.from_json(job.config).with_fields(job.fields), settings.get()
     if publish.claim_run(config, job.run_name, places) is not None:
         return
-    workers = job.resources.num_workers
+    tags, workers = job.tags | {PARENT: job.search_run_id}, job.resources.num_workers
+    if workers == 1:
+        alone.train(
+            config,
+            job.dataset_uris,
+            run_name=job.run_name,
+            places=places,
+            threads=max(1, round(job.resources.cpus_per_worker)),
+            use_gpu=job.resources.use_gpu,
+            tags=tags,
+            heard=tune.report,
+        )
+        return
     distributed.train(
         config,
         job.dataset_uris,
         run_name=job.run_name,
         resources=replace(job.resources, cpus_per_worker=job.resources.cpus_per_worker - DRIVER_CPUS / workers),
         places=places,
-        tags=job.tags | {PARENT: job.search_run_id},
+        tags=tags,
         callbacks=[TuneReportCallback()],
     )
+
+
+def share_of(resources: Resources) -> dict[str, float]:
+    """What Tune's actor of a trial asks of the cluster: all where it trains itself, next to nothing where it waits."""
+    if resources.num_workers > 1:
+        return {"CPU": DRIVER_CPUS}
+    return {"CPU": resources.cpus_per_worker} | ({"GPU": 1.0} if resources.use_gpu else {})
 
 
 def objective_values(outcome: Outcome, config: ExperimentConfig, objectives: Sequence[str]) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ from adodn.train.distributed import Resources, filesystem
 from adodn.train.loop import val_metric
 from tune import storage
 from tune.findings import Findings, findings
-from tune.objective import DRIVER_CPUS, Job, check_objectives, objective_values, run_trial
+from tune.objective import Job, check_objectives, objective_values, run_trial, share_of
 from tune.searcher import StudySearcher
 from tune.space import Space
 from tune.storage import Identity, patiently
@@ -244,15 +244,17 @@ def _tuner(parts: _Search, left: int, at_once: int) -> tune.Tuner:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     plan, places = parts.plan, parts.places
     metric = val_metric(plan.config) if len(plan.objectives) == 1 else None
+    alone = plan.resources.num_workers == 1
     return tune.Tuner(
-        tune.with_resources(run_trial, {"CPU": DRIVER_CPUS}),
+        tune.with_resources(run_trial, share_of(plan.resources)),
         tune_config=tune.TuneConfig(
             num_samples=left,
             max_concurrent_trials=at_once,
             search_alg=StudySearcher(parts.study, plan.space, metric, parts, places),
             scheduler=scheduler(plan.config, metric, parts.study),
-            # Not reused: a driver whose trial was stopped early still waits for its training, and cannot be.
-            reuse_actors=False,
+            # The process that trained one trial trains the next: it has imported all that it needs. Not the driver of
+            # several workers: one whose trial was stopped early still waits for them, and cannot be.
+            reuse_actors=alone,
             trial_dirname_creator=lambda trial: trial.config["job"].run_name,
         ),
         run_config=tune.RunConfig(
@@ -260,6 +262,8 @@ def _tuner(parts: _Search, left: int, at_once: int) -> tune.Tuner:
             storage_path=f"{places.runs_uri}/searches".removeprefix("s3://"),
             storage_filesystem=filesystem(places),
             verbose=0,
+            # Of a process that died: with several workers, Ray Train has begun them again already.
+            failure_config=tune.FailureConfig(max_failures=plan.resources.max_failures if alone else 0),
         ),
     )
 

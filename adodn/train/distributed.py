@@ -1,4 +1,4 @@
-"""Ray Train around the plain loop: with `worker.py`, which it starts, the only place that knows of Ray.
+"""Ray Train around the plain loop: with `worker.py`, which it starts, the only place that knows of it.
 
     outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 
@@ -24,22 +24,13 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from adodn import models
-from adodn.config import ExperimentConfig, check_micro_batch, local_batch
-from adodn.data.shards import read_manifest
-from adodn.data.store import S3Store
+from adodn.config import ExperimentConfig
 from adodn.errors import AdodnError, CheckpointError
-from adodn.plots import history_figure, spectrum_figure
-from adodn.provenance import git_commit
-from adodn.publish import Outcome, load_checkpoint, write_outcome
+from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.tracking import DatasetRef, Tracker, params_of
 from adodn.train import worker
-from adodn.train.frozen import freeze
-from adodn.train.loaders import check_datasets
+from adodn.train.driver import check, conclude, start_tracking
 from adodn.train.loop import val_metric
-from adodn.train.optimiser import parameter_groups
-from adodn.train.spectrum import spectra_of_training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,19 +74,21 @@ def train(
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
         AdodnError: Whatever stopped the workers for good.
     """
-    _check(config, resources)
+    check(config, resources.num_workers, resources.micro_batch)
     more = {"workers": str(resources.num_workers), **(tags or {})}
-    tracker = _start_tracking(config, dataset_uris, run_name, more, places)
+    tracker = start_tracking(config, dataset_uris, run_name, more, places)
     trainer = TorchTrainer(
         worker.run,
         train_loop_config={
             "config": config.to_json(),
-            "dataset_uris": list(dataset_uris),
+            "share": {
+                "dataset_uris": tuple(dataset_uris),
+                "micro_batch": resources.micro_batch,
+                "loader_threads": resources.loader_threads,
+                "torch_threads": max(1, round(resources.cpus_per_worker)),
+            },
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
-            "micro_batch": resources.micro_batch,
-            "loader_threads": resources.loader_threads,
-            "torch_threads": max(1, round(resources.cpus_per_worker)),
         },
         scaling_config=_scaling(resources),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
@@ -110,49 +103,7 @@ def train(
     except BaseException:
         tracker.finish("KILLED")
         raise
-    outcome = _outcome(result, run_name, tracker.run_id, val_metric(config))
-    write_outcome(outcome, places)
-    # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
-    tracker.tag("checkpoint", outcome.checkpoint_uri)
-    _log_pictures(tracker, outcome, places)
-    tracker.finish("FINISHED")
-    return outcome
-
-
-def _log_pictures(tracker: Tracker, outcome: Outcome, places: Settings) -> None:
-    tracker.log_bytes("training/history.png", history_figure(tracker.history()))
-    best, config = load_checkpoint(outcome.checkpoint_uri, places)
-    spectra = spectra_of_training(config, best, S3Store.from_settings(places), places.weights_uri)
-    if spectra:
-        tracker.log_bytes("training/spectrum.png", spectrum_figure(spectra))
-
-
-def _check(config: ExperimentConfig, resources: Resources) -> None:
-    """Refuse what cannot train, before a cluster is asked for anything."""
-    local_batch(config, resources.num_workers)
-    check_micro_batch(config, resources.micro_batch)
-    network = models.build_for(config)  # for real: drawing weights on the meta device imports torch's compiler
-    freeze(network, config.train.freeze)
-    parameter_groups(network, config)
-
-
-def _start_tracking(
-    config: ExperimentConfig, dataset_uris: Sequence[str], run_name: str, tags: Mapping[str, str], places: Settings
-) -> Tracker:
-    store = S3Store.from_settings(places)
-    manifests = {uri: read_manifest(store, uri) for uri in dataset_uris}
-    check_datasets(config, manifests)
-    tracker = Tracker(places.mlflow_tracking_uri)
-    tracker.start(
-        run_name,
-        fingerprint=config.fingerprint(),
-        params=params_of(config),
-        tags={"mlflow.source.git.commit": git_commit(), **tags},
-        datasets=[
-            DatasetRef(name=manifest.dataset, digest=manifest.digest, uri=uri) for uri, manifest in manifests.items()
-        ],
-    )
-    return tracker
+    return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
 
 
 def _scaling(resources: Resources) -> ScalingConfig:

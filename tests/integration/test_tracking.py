@@ -123,6 +123,23 @@ def test_a_restarted_training_continues_its_run(run_name: str) -> None:
     assert stored(again).info.status == "FINISHED"
 
 
+def test_an_epoch_that_is_trained_again_is_logged_once(run_name: str) -> None:
+    """A training that died before its checkpoint comes to an epoch again; the run has it once, and those after it."""
+    uri = settings.get().mlflow_tracking_uri
+    first = start(uri, run_name)
+    for epoch in (1, 2):
+        first.log_epoch(epoch, {"train/loss": 1 / epoch})
+
+    again = start(uri, run_name)
+    attached = Tracker(uri)
+    attached.attach(again.run_id)
+    for tracker in (again, attached):
+        tracker.log_epoch(2, {"train/loss": 0.4})
+    attached.log_epoch(3, {"train/loss": 0.3})
+
+    assert epochs(again, "train/loss") == [(1, 1.0), (2, 0.5), (3, 0.3)]
+
+
 def test_a_run_says_what_was_computed_on_what(run_name: str) -> None:
     """Every field of the config is a parameter, and the dataset an input, its full digest a tag."""
     run = stored(start(settings.get().mlflow_tracking_uri, run_name))
