@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from adodn.data.store import S3Store
 from adodn.errors import ShardError
 from adodn.protocols import get as get_protocol
 from adodn.recipes import adodn_smoke
+from adodn.train import alone
+from adodn.train.loaders import on_data
 from infra import processes
 from infra.stack import StackInfo
 
@@ -102,6 +105,19 @@ def test_one_worker_computes_what_two_compute(undisturbed: tuple[dict[str, Any],
     assert len(losses(alone)) == EPOCHS
     assert losses(alone) == pytest.approx(losses(calm), rel=1e-9)
     assert alone["val_nme"] == pytest.approx(calm["val_nme"], rel=1e-9)
+
+
+def test_one_process_alone_computes_what_ray_trains(
+    dataset_uri: str, undisturbed: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    """As trials of a search train: without Ray Train, to the last bit the same losses and validation."""
+    manifest = read_manifest(S3Store.from_settings(settings.get()), dataset_uri)
+    config = on_data(adodn_smoke().with_fields({"train.precision": "fp64", "train.epochs": EPOCHS}), [manifest])
+
+    outcome = asdict(alone.train(config, [dataset_uri], run_name="in-process", places=settings.get()))
+
+    assert losses(outcome) == losses(undisturbed[1])
+    assert outcome["val_nme"] == undisturbed[1]["val_nme"]
 
 
 def test_a_killed_worker_changes_nothing(stack: StackInfo, dataset_uri: str, calm: dict[str, Any]) -> None:
