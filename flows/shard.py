@@ -84,11 +84,13 @@ def shard_dataset(
     """
     base_uri, budget = allowed_destination(destination), BadBudget.parse(max_bad)
     excluded = read_exclusions(exclude) if exclude else {}
-    raw = datasets.open(dataset, allowed_root(root), **(options or {}))
+    raw, store = datasets.open(dataset, allowed_root(root), **(options or {})), S3Store.from_settings(settings.get())
+    if not dry_run:
+        store.check(base_uri)
     shard_plan = plan_shards(raw, ImagePolicy(max_px=max_px, margin=margin), excluded, budget)
-    target = _Target(S3Store.from_settings(settings.get()), version_uri(base_uri, shard_plan))
+    target = _Target(store, version_uri(base_uri, shard_plan))
     if dry_run:
-        return show_preview(preview(target.store, base_uri, shard_plan))
+        return show_preview(preview(store, base_uri, shard_plan))
     entries = write_shards(raw, target, shard_plan)
     uri, manifest = publish_manifest(target.store, target.folder, shard_plan, entries)
     show_counts(uri, manifest)

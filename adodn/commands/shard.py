@@ -58,6 +58,8 @@ def shard(
     excluded, budget = read_exclusions(exclude) if exclude else {}, BadBudget.parse(max_bad)
     raw = open_raw(dataset, root, option, protocol)
     policy = ImagePolicy(max_px=max_px, margin=margin)
+    if not dry_run:
+        store.check(config.datasets_uri)
     with progress_bars() as bars:
         shown = Reporter(bars)
         shard_plan = plan(raw, policy, exclude=excluded, max_bad=budget, threads=threads, progress=shown)

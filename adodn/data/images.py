@@ -189,7 +189,7 @@ def _open(data: bytes, where: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise AnnotationError(f"{where}: an image has at most {MAX_PIXELS} pixels, this one has far more") from None
     except (OSError, ValueError, SyntaxError):
-        raise AnnotationError(f"{where}: neither a JPEG nor a PNG image, begins with {data[:8]!r}") from None
+        raise AnnotationError(f"{where}: its image is neither a JPEG nor a PNG, begins with {data[:8]!r}") from None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -58,6 +58,7 @@ def shard_dataset(
         ManifestError: If this version is already published and differs.
         StorageError: If the store refuses.
     """
+    store.check(base_uri)
     shard_plan = plan(dataset, policy, exclude=exclude, max_bad=max_bad, threads=threads, progress=progress)
     return publish(dataset, store, base_uri, shard_plan, threads=threads, progress=progress)
 

@@ -178,6 +178,10 @@ class S3Store:
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
+    def check(self, uri: str) -> None:
+        """Ask whether the bucket is there and may be read, before long work whose result goes to it."""
+        next(self.list(uri), None)
+
     def download(self, uri: str, path: Path) -> None:
         """Copy an object to a file, which appears only when it is whole."""
         bucket, key = parse_uri(uri)

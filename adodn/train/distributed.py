@@ -121,7 +121,7 @@ def _run_config(
         name=run_name,
         storage_path=places.runs_uri.removeprefix("s3://"),
         storage_filesystem=filesystem(places),
-        callbacks=list(callbacks),
+        callbacks=[worker.GiveUp(), *callbacks],
         failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
         # One checkpoint of the best epoch, and always the last.
         checkpoint_config=CheckpointConfig(
@@ -157,12 +157,10 @@ def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> O
 
 
 def _cause(error: Exception) -> Exception:
-    """The first error of our own that a worker raised, if any, else what Ray says."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        for candidate in (failure, getattr(failure, "cause", None), failure.__cause__):
-            if isinstance(candidate, AdodnError):
-                return candidate
-    return error
+    """The error of our own that ended the training, if it was one, else what Ray says."""
+    if isinstance(error, ray.train.ControllerError):
+        return error.controller_failure if isinstance(error.controller_failure, AdodnError) else error
+    return worker.own_error(getattr(error, "worker_failures", {})) or error
 
 
 def connect(address: str | None, *, show_workers: bool = True) -> None:

@@ -1,17 +1,21 @@
 """What each worker of a Ray training runs; `distributed.py` starts it."""
 
+import logging
+import sys
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray.train
 import ray.train.torch
-from ray.train import Checkpoint, CheckpointUploadMode
+from ray.train import Checkpoint, CheckpointUploadMode, ControllerError, UserCallback
 
 from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
+from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train import checkpoint
 from adodn.train.peers import rank
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 def run(given: dict[str, Any]) -> None:
     """Train as one of the workers of a Ray training, from its last checkpoint on."""
+    logging.getLogger("ray.train.v2._internal.util").addFilter(_is_no_error_of_ours)
     places = settings.get()
     tracker = _tracker_of(given, places) if rank() == 0 else None
     train_process(
@@ -42,6 +47,37 @@ def run(given: dict[str, Any]) -> None:
     )
     if tracker is not None:
         tracker.finish()  # sends what an outage held back
+
+
+class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
+    """Ends a training whose workers would fail again: a damaged shard, a loss that is not finite.
+
+    What another start may mend, a server that is away or a process that died, is Ray's to try again.
+    """
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray's controller when workers failed.
+
+        Raises:
+            ControllerError: Ray's, for what it does not try again.
+        """
+        error = own_error(worker_exceptions)
+        if error is not None and not isinstance(error, StorageError | TrackingError):
+            raise ControllerError(error)
+
+
+def own_error(failures: Mapping[int, BaseException]) -> AdodnError | None:
+    """The first error of our own that a worker raised, if one did: others fail for its sake."""
+    for failure in failures.values():
+        for candidate in (failure, failure.__cause__):
+            if isinstance(candidate, AdodnError):
+                return candidate
+    return None
+
+
+def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
+    """Ray logs the traceback of what a worker raised. An error of ours is told by its message, once, by the driver."""
+    return not isinstance(sys.exc_info()[1], AdodnError)
 
 
 def _tracker_of(given: dict[str, Any], places: Settings) -> "Tracker":

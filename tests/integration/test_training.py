@@ -5,6 +5,7 @@ pytest tests/integration/test_training.py
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from adodn.train import alone
 from adodn.train.loaders import on_data
 from infra import processes
 from infra.stack import StackInfo
+from tests.processes import TIMEOUT_S
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +56,7 @@ def train_command(dataset_uri: str, run_name: str, *words: str) -> list[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, errors[-3000:]
     outcome: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return outcome
@@ -127,7 +129,7 @@ def test_a_killed_worker_changes_nothing(stack: StackInfo, dataset_uri: str, cal
     so they round otherwise.
     """
     process = start(dataset_uri, "killed", "--checkpoint-steps", "2", *DOUBLE)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + TIMEOUT_S
     while checkpoints("killed") < 1 and time.monotonic() < deadline:
         time.sleep(0.3)
     victims = list(worker_processes(stack.home))
@@ -160,7 +162,7 @@ def test_a_finished_run_is_not_trained_again(dataset_uri: str, calm: dict[str, A
 def test_a_run_name_belongs_to_one_experiment(dataset_uri: str, calm: dict[str, Any]) -> None:
     """Another experiment under a name that is taken is refused, with both fingerprints."""
     process = start(dataset_uri, "calm", "--set", "train.seed=5")
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
 
     assert process.returncode == 1
     assert "another run name" in errors
@@ -172,7 +174,7 @@ def test_mlflow_down_is_one_clear_error(dataset_uri: str) -> None:
     began = time.monotonic()
 
     done = subprocess.run(
-        train_command(dataset_uri, "untracked"), env=environment, capture_output=True, text=True, timeout=200
+        train_command(dataset_uri, "untracked"), env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
     )
 
     assert done.returncode == 1
@@ -186,11 +188,35 @@ def test_an_unknown_recipe_is_one_clear_error(dataset_uri: str) -> None:
     """The message lists the recipes that exist."""
     command = [sys.executable, "-m", "adodn.cli", "train", "--recipe", "nope", "--dataset", dataset_uri]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     assert done.returncode == 1
     assert done.stderr.startswith("error: unknown recipe 'nope'; available: adodn_300w")
     assert "Traceback" not in done.stderr
+
+
+def test_what_no_restart_mends_is_one_error_at_once(stack: StackInfo) -> None:
+    """A shard that is damaged on S3 ends the training at its first failure: one line, no traceback, no second try."""
+    places = settings.get()
+    store = S3Store.from_settings(places)
+    raw = datasets.open("synthetic", None, **{**FACES, "seed": 9})
+    uri, manifest = shard_dataset(raw, store, places.datasets_uri, ImagePolicy())
+    damaged = f"{uri.removesuffix('/manifest.json')}/{manifest.splits['train'][0].name}"
+    content = bytearray(store.get(damaged))
+    content[len(content) // 2] ^= 1
+    store.put(damaged, bytes(content))
+
+    process = start(uri, "damaged", "--workers", "1")
+    out, errors = process.communicate(timeout=TIMEOUT_S)
+
+    assert process.returncode == 1
+    assert len(re.findall(rf"^error: {damaged}: must be .* shard the dataset again$", errors, re.MULTILINE)) == 1
+    assert "Traceback" not in out + errors
+    assert len(set(re.findall(r"RayTrainWorker pid=(\d+)", out + errors))) == 1
+    client = MlflowClient(places.mlflow_tracking_uri)
+    experiment = client.get_experiment_by_name("adodn").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'damaged'")
+    assert run.info.status == "FAILED"
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut"])

@@ -73,7 +73,7 @@ def test_exif_rotation_is_ignored_and_not_plain() -> None:
     ("data", "reason"),
     [
         (b"", "neither a JPEG nor a PNG"),
-        (b"<html>not found</html>", "neither a JPEG nor a PNG image, begins with b'<html>no'"),
+        (b"<html>not found</html>", "neither a JPEG nor a PNG, begins with b'<html>no'"),
         (encoded(Image.fromarray(GRADIENT), "GIF"), "neither a JPEG nor a PNG"),
         (encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG"), "8-bit RGB or grey, got JPEG 'CMYK'"),
         (encoded(Image.fromarray(np.zeros((4, 4), np.uint16)), "PNG"), "8-bit RGB or grey, got PNG 'I;16'"),

@@ -99,7 +99,7 @@ def test_bad_faces_within_the_budget_are_quarantined(budget: str) -> None:
     unread, no_image = dataset.index()[2], dataset.index()[5]
     assert made.quarantined == {
         unread.key: f"{unread.key}.pts: has 67 points, the protocol has 68",
-        no_image.key: f"{no_image.locator}: neither a JPEG nor a PNG image, begins with b'no image'",
+        no_image.key: f"{no_image.locator}: its image is neither a JPEG nor a PNG, begins with b'no image'",
     }
     assert keys(made) == {ref.key for ref in dataset.index()} - made.quarantined.keys()
 
