@@ -32,7 +32,7 @@ class TrainedOn:
 
     name: str
     digest: str
-    """Of its manifest, or the beginning of that."""
+    """Of its manifest."""
     uri: str
 
 
@@ -107,7 +107,7 @@ def _training_data(facts: CardFacts) -> str:
     config = facts.config
     known = [(as_code(one.name), as_code(one.digest), as_code(one.uri)) for one in facts.trained_on]
     if not known:
-        known = [("–", as_code(digest), "–") for digest in _digests(config) or ["unknown"]]
+        known = [("–", as_code(digest), "–") for digest in config.data.digests or ("unknown",)]
     augment = config.data.augment
     covered = (
         f"Something is drawn over {augment.occlusion_probability:.0%} of the faces."
@@ -117,10 +117,6 @@ def _training_data(facts: CardFacts) -> str:
     start = config.train.initial_model or config.model.initial_weights
     begins = f"It starts from weights with sha256 {as_code(start)}." if start else "It starts from random weights."
     return f"{_table(('dataset', 'digest of the manifest', 'address'), known)}\n\n{begins} {covered}"
-
-
-def _digests(config: ExperimentConfig) -> list[str]:
-    return [source.dataset for source in config.data.sources] or [digest for digest in [config.data.dataset] if digest]
 
 
 def _evaluation(facts: CardFacts, rows: Sequence[Sequence[str]], left_out: int) -> str:
@@ -155,8 +151,8 @@ def _evaluation_rows(report: EvaluationReport) -> Iterator[tuple[str, str, str, 
 
 
 def _of_mean(values: NDArray[np.float64], most: float) -> tuple[float, float]:
-    """The interval of a mean of faces, inside of what it can be; not finite for a single face."""
-    if len(values) < 2:
+    """The interval of a mean of faces, inside of what it can be; not finite where faces do not differ, or for one."""
+    if np.ptp(values) == 0:
         return np.nan, np.nan
     interval = mean_interval(values.tolist(), confidence=_CONFIDENCE)
     return max(0.0, interval.low), min(most, interval.high)

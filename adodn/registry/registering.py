@@ -91,10 +91,14 @@ def _card_facts(
     client: MlflowClient, logged: Logged, config: ExperimentConfig, reports: Sequence[EvaluationReport], run_id: str
 ) -> CardFacts:
     run = run_record(client, run_id)
+    # MLflow cuts digests; the config has them whole.
+    whole = {digest[: len(one.digest)]: digest for digest in config.data.digests for one in run.datasets}
     return CardFacts(
         config=config,
         reports=tuple(reports),
-        trained_on=tuple(TrainedOn(name=one.name, digest=one.digest, uri=one.uri) for one in run.datasets),
+        trained_on=tuple(
+            TrainedOn(name=one.name, digest=whole.get(one.digest, one.digest), uri=one.uri) for one in run.datasets
+        ),
         run_name=run.name,
         run_id=run_id,
         commit=run.commit,
