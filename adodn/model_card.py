@@ -16,7 +16,7 @@ from scipy import stats
 from adodn import __version__
 from adodn.config import ExperimentConfig
 from adodn.datasets.terms import terms_of
-from adodn.evaluate import EvaluationReport
+from adodn.evaluate import ALL, EvaluationReport
 from adodn.evaluate.figures import label
 from adodn.statistics import mean_interval
 
@@ -133,7 +133,9 @@ def _evaluation(facts: CardFacts, rows: Sequence[Sequence[str]], left_out: int) 
 
 
 def _evaluation_rows(report: EvaluationReport) -> Iterator[tuple[str, str, str, str]]:
-    for subset, nme in report.errors.by_subset().items():
+    parts = report.errors.by_subset()
+    for subset in sorted(parts, key=lambda name: name != ALL):  # what is left out of a short card are parts
+        nme = parts[subset]
         head = f"{report.dataset}/{subset}"
         low, high = _of_mean(nme, np.inf)
         named = f"{head} nme@{report.normaliser}"

@@ -4,7 +4,6 @@ begin(Path("predictions.json")).origin.model        # "models:/adodn-68/3"
 """
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +49,10 @@ def begin(what: str) -> Beginning:
     path = Path(what)
     if what.startswith("models:/"):
         return Beginning(model=what)
-    if os.path.isdir(what):
+    kind = _kind(path)
+    if kind == "folder":
         return _folder(path)
-    if os.path.isfile(what):
+    if kind == "file":
         return _predictions(path)
     if "@" in what:
         return Beginning(model=f"models:/{what}")
@@ -62,6 +62,14 @@ def begin(what: str) -> Beginning:
             f"NAME@ALIAS, or a run's id or name; {what!r} is none that is here"
         )
     return Beginning(run=what)
+
+
+def _kind(path: Path) -> str:
+    """`folder`, `file`, or nothing that is here; what cannot be a path is none."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.is_file() else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def is_run_id(run: str) -> bool:

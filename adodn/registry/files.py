@@ -117,23 +117,24 @@ def compare_digests(recorded: Mapping[str, str], found: Mapping[str, str], where
 
 
 def _stored(uri: str, location: str, recorded: Mapping[str, str]) -> set[str]:
-    """Names of the files in the store; of a folder that no registered file is in, its own name with a slash.
+    """Names of the files in the store, up to the first that is not on record.
 
-    Only folders of registered files are looked into, so that no listing goes deeper than what was registered.
+    Folders without files are nothing: some stores keep one after its last file is deleted.
     """
-    folders = {str(parent) for name in recorded for parent in PurePosixPath(name).parents if str(parent) != "."}
     names: set[str] = set()
-    waiting = [""]
+    waiting, seen = [""], {""}
     while waiting:
         folder = waiting.pop()
         address = f"{location}/{folder}".rstrip("/")
         for entry in mlflow.artifacts.list_artifacts(artifact_uri=address, tracking_uri=uri):
             name = f"{folder}/{PurePosixPath(entry.path).name}".lstrip("/")
-            if entry.is_dir and name in folders:
+            if entry.is_dir and name not in seen:
                 waiting.append(name)
-                folders.discard(name)
-            else:
-                names.add(f"{name}/" if entry.is_dir else name)
+                seen.add(name)
+                continue
+            names.add(name)
+            if name not in recorded:
+                return names
     return names
 
 
