@@ -49,7 +49,7 @@ def begin(what: str) -> Beginning:
     path = Path(what)
     if what.startswith("models:/"):
         return Beginning(model=what)
-    kind = _kind(path)
+    kind = _kind(path) if what else ""
     if kind == "folder":
         return _folder(path)
     if kind == "file":
