@@ -82,7 +82,8 @@ def _predictions(path: Path) -> Beginning:
         said = Predictions.from_json(read_file(path, _MAX_BYTES), str(path))
     except AnnotationError as error:
         raise ConfigError(str(error)) from None
-    subject = f"{path.name}: {len(said.faces)} faces in {said.image.name}, by adodn {said.code.adodn}"
+    count = f"{len(said.faces)} {'face' if len(said.faces) == 1 else 'faces'}"
+    subject = f"{path.name}: {count} in {said.image.name}, by adodn {said.code.adodn}"
     facts = {"image": said.image.name, "image_sha256": said.image.sha256, "predicted_by": said.code.commit}
     photo = path.parent / Path(said.image.name).name
     wanted = f"{said.image.name} with sha256 {said.image.sha256}"
