@@ -41,7 +41,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         digests_of(tmp_path)
 
 
-NAMES = st.text("ab/.-", min_size=1, max_size=6)
+NAMES = st.sampled_from(["MLmodel", "data/model.pt2", "data/model.pth", "a"])
 FILES = st.dictionaries(NAMES, st.sampled_from([A, B]), max_size=5)
 
 
