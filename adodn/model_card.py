@@ -182,7 +182,7 @@ def _terms(facts: CardFacts) -> str:
     tested = [report.dataset for report in facts.reports]
     lines = [f"* {as_code(name)}: {terms_of(name)}" for name in dict.fromkeys([*names, *tested])]
     lines.append(
-        "* The code is under the Apache License 2.0. Weights are made of the data: their terms bind users too."
+        "* The code is under the Apache License 2.0. Weights are made of the data, whose terms may bind their users."
     )
     return "\n".join(lines)
 

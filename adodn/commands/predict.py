@@ -36,6 +36,8 @@ def predict(
     `adodn lineage FILE` follows what --save writes back to the photos that the model was trained on.
     """
     boxes = [_box(text) for text in box]
+    if save and not save.parent.is_dir():
+        raise typer.BadParameter(f"--save {save}: there is no folder {save.parent}; make it first")
     content = image.read_bytes()
     pixels = images.decode(content, str(image))
     known = publish.load_known(model, settings.get())

@@ -90,9 +90,13 @@ def dataset_links(
         source: Key of a face, or sha256 of a photo, to be looked for.
         progress: Told of shards checked.
     """
-    ref = next((ref for ref in refs if ref.uri and digest.startswith(ref.digest)), None)
+    ref = next((ref for ref in refs if ref.digest and digest.startswith(ref.digest)), None)
+    if ref is None and refs:
+        named = ", ".join(f"{ref.name} {ref.digest}" for ref in refs)
+        why = f"the run says that it was trained on {named}, the config on {digest}"
+        return [broken("dataset", f"digest {digest}", why, {"digest": digest})]
     if ref is None:
-        why = "the run that knows its address is not at hand, or does not name it"
+        why = "the run that knows its address is not at hand, or names no dataset"
         return [unverified("dataset", f"digest {digest}", why, {"digest": digest})]
     subject = f"{ref.name}, digest {digest}"
     facts: dict[str, object] = {"digest": digest, "name": ref.name, "manifest": ref.uri}

@@ -40,13 +40,11 @@ def published(s3: S3Store, s3_folder: str) -> tuple[str, Manifest]:
     return shard_dataset(faces, s3, s3_folder, ImagePolicy())
 
 
-def chain(
-    published: tuple[str, Manifest], store: S3Store, *, read: bool = True, source: str = "", digest: str = ""
-) -> dict[str, Link]:
+def chain(published: tuple[str, Manifest], store: S3Store, *, read: bool = True, source: str = "") -> dict[str, Link]:
     """The steps of the dataset by name; the run is as MLflow keeps it, with a digest that is cut."""
     uri, manifest = published
     ref = DatasetRef(name=manifest.dataset, digest=manifest.digest[:36], uri=uri)
-    found = dataset_links(digest or manifest.digest, [ref], store, read=read, source=source)
+    found = dataset_links(manifest.digest, [ref], store, read=read, source=source)
     return {link.step: link for link in found}
 
 
@@ -183,8 +181,17 @@ def test_a_manifest_that_is_not_the_one_ends_the_chain(
 
 def test_a_dataset_that_no_run_names_is_not_guessed(s3: S3Store, published: tuple[str, Manifest]) -> None:
     """Its address is known to the run alone."""
-    links = chain(published, s3, digest="e" * 64)
-    assert {step: link.state for step, link in links.items()} == {"dataset": "not verifiable here"}
+    [link] = dataset_links(published[1].digest, [], s3, read=True)
+    assert (link.step, link.state) == ("dataset", "not verifiable here")
+
+
+def test_a_run_on_other_data_is_a_broken_link(s3: S3Store, published: tuple[str, Manifest]) -> None:
+    """Both digests are said; a digest that is empty fits nothing."""
+    for digest in ("e" * 36, ""):
+        ref = DatasetRef(name="other", digest=digest, uri=published[0])
+        [link] = dataset_links(published[1].digest, [ref], s3, read=True)
+        assert (link.step, link.state) == ("dataset", "broken")
+        assert f"on other {digest}, the config on {published[1].digest}" in link.why
 
 
 def test_a_store_that_is_away_breaks_nothing(s3: S3Store, published: tuple[str, Manifest]) -> None:

@@ -102,6 +102,14 @@ def test_predictions_name_model_photo_and_code(model: Path, photo: Path, saved: 
     assert sorted(path.name for path in saved.parent.iterdir() if path.is_file()) == ["photo.jpg", "predictions.json"]
 
 
+def test_predictions_need_a_folder(model: Path, photo: Path, tmp_path: Path) -> None:
+    """It is told before any work is done."""
+    save = tmp_path / "no" / "predictions.json"
+    words = ["predict", str(model), str(photo), "--box", "10,12,60,70", "--save", str(save)]
+    done = CliRunner().invoke(build("predict"), words)
+    assert (done.exit_code, "make it first" in done.output) == (2, True)
+
+
 def test_predictions_are_read_back() -> None:
     """To the last bit of every coordinate."""
     made = Predictions.of(ORIGIN_68, b"image", "photo.jpg", [(0.1, 0.2, 3.0, 4.0)], FACES)
