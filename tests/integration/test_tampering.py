@@ -100,7 +100,7 @@ DOCTORED: dict[str, Callable[[bytes], bytes]] = {
 def test_a_file_that_was_changed_is_refused(
     version: registry.ModelVersion, stored: tuple[S3Store, str], name: str, tmp_path: Path
 ) -> None:
-    """The error names model, file and both hashes; nothing is exported, and neither name of the model loads."""
+    """The error names model, file and both hashes; nothing is loaded or exported."""
     store, folder = stored
     before = store.get(f"{folder}/{name}")
     after = DOCTORED[name](before)
@@ -108,7 +108,7 @@ def test_a_file_that_was_changed_is_refused(
     store.put(f"{folder}/{name}", after)
 
     with pytest.raises(CheckpointError) as refused:
-        Predictor.load("models:/adodn-68@challenger")
+        Predictor.load(version.uri)
     done = CliRunner().invoke(build("registry"), ["export", version.uri, str(tmp_path / "out"), "--all"])
 
     expected, actual = (hashlib.sha256(content).hexdigest() for content in (before, after))
