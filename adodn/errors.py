@@ -10,6 +10,7 @@
     ├── CheckpointError            a checkpoint or model file does not fit, or is damaged
     ├── TrainingDivergedError      the loss is not finite
     ├── TrackingError              the MLflow server refused, or could not be reached
+    │   └── TrackingAwayError      it could not be reached
     ├── SearchError                a study is another search's, in use, or its database could not be reached
     ├── PromotionRefusedError      a model may not take an alias
     └── StackError                 the local services could not be started or stopped
@@ -57,6 +58,10 @@ class TrainingDivergedError(AdodnError):
 
 class TrackingError(AdodnError):
     """The MLflow server refused, or could not be reached."""
+
+
+class TrackingAwayError(TrackingError):
+    """The MLflow server could not be reached; the same call may well succeed later."""
 
 
 class SearchError(AdodnError):

@@ -1,8 +1,11 @@
-"""Which code computed a result."""
+"""Which code computed a result, and whether this copy of the repository has it."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def git_commit() -> str:
@@ -15,6 +18,23 @@ def git_commit() -> str:
     if commit is None:
         return "unknown"
     return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def has_commit(commit: str) -> bool | None:
+    """Whether the repository of this code has a commit; None where this code is in no repository.
+
+    Args:
+        commit: 40 hex digits.
+
+    Raises:
+        ValueError: If it is something else, which git might take for an option.
+    """
+    if not _COMMIT.fullmatch(commit):
+        raise ValueError(f"a commit is 40 hex digits, got {commit!r}")
+    here = Path(__file__).parent
+    if _git(here, "rev-parse", "HEAD") is None:
+        return None
+    return _git(here, "cat-file", "-e", f"{commit}^{{commit}}") is not None
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -7,6 +7,7 @@
 Training is not here, nor how results are shown.
 """
 
+import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,8 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError
 from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
-from adodn.model_files import read_model
+from adodn.model_files import read_files
+from adodn.model_origin import ModelOrigin
 from adodn.models import Network, Prediction
 from adodn.plots import ced_figure, error_sheet
 from adodn.settings import Settings
@@ -69,6 +71,16 @@ class Measured:
             ced: self.ced,
             sheet: self.sheet,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Known:
+    """A model, verified, and where it came from."""
+
+    network: Network
+    """In evaluation mode."""
+    config: ExperimentConfig
+    origin: ModelOrigin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,42 +160,60 @@ def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, Exp
     Raises:
         CheckpointError: If it is damaged.
     """
+    network, config, _ = _load_checkpoint(checkpoint_uri, places)
+    return network, config
+
+
+def _load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, ExperimentConfig, str]:
     uri = f"{checkpoint_uri}/{checkpoint.FILE_NAME}"
-    saved = checkpoint.read(io.BytesIO(S3Store.from_settings(places).get(uri)), uri)
+    content = S3Store.from_settings(places).get(uri)
+    saved = checkpoint.read(io.BytesIO(content), uri)
     config = ExperimentConfig.from_json(saved["config"])
-    return build_network(config, saved["network"]), config
+    return build_network(config, saved["network"]), config, hashlib.sha256(content).hexdigest()
 
 
 def load(model: str, places: Settings) -> tuple[Network, ExperimentConfig]:
+    """A model by whatever name a user has for it, as `load_known` without its origin."""
+    known = load_known(model, places)
+    return known.network, known.config
+
+
+def load_known(model: str, places: Settings) -> Known:
     """A model by whatever name a user has for it: a run's (its best checkpoint), `models:/…`, or a folder's.
 
     Raises:
         CheckpointError: If it is damaged, or there is no such run, or it is still training.
     """
-    if is_on_record(model):
-        return load_model(model)
-    return load_checkpoint(read_outcome(model, places).checkpoint_uri, places)
+    if model.startswith("models:/"):
+        # MLflow takes seconds to import, and a folder does not need it.
+        from adodn import registry
+
+        with registry.fetched(model) as found:
+            return Known(
+                network=build_network(found.files.config, found.files.state),
+                config=found.files.config,
+                origin=found.origin,
+            )
+    if Path(model).is_dir():
+        files = read_files(Path(model))
+        own = ModelOrigin(source="folder", fingerprint=files.config.fingerprint(), sha256=files.sha256)
+        network = build_network(files.config, files.state)
+        return Known(network=network, config=files.config, origin=files.origin or own)
+    outcome = read_outcome(model, places)
+    network, config, sha256 = _load_checkpoint(outcome.checkpoint_uri, places)
+    origin = ModelOrigin(
+        source="run",
+        run_id=outcome.tracking_run_id,
+        checkpoint=outcome.checkpoint_uri,
+        fingerprint=config.fingerprint(),
+        sha256={checkpoint.FILE_NAME: sha256},
+    )
+    return Known(network=network, config=config, origin=origin)
 
 
 def is_on_record(model: str) -> bool:
     """Whether a name is of a registered model or a folder of model files, rather than of a run."""
     return model.startswith("models:/") or Path(model).is_dir()
-
-
-def load_model(uri: str) -> tuple[Network, ExperimentConfig]:
-    """A registered model (`models:/…`) or a folder of model files, verified, in evaluation mode.
-
-    Raises:
-        CheckpointError: If its files are not those that were registered.
-    """
-    if uri.startswith("models:/"):
-        # MLflow takes seconds to import, and a folder does not need it.
-        from adodn import registry
-
-        state, config = registry.load_state(uri)
-    else:
-        state, config = read_model(Path(uri))
-    return build_network(config, state), config
 
 
 def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> Network:

@@ -29,7 +29,7 @@ from mlflow.exceptions import MlflowException, RestException
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from adodn.config import ExperimentConfig
-from adodn.errors import TrackingError
+from adodn.errors import TrackingAwayError, TrackingError
 from adodn.evaluate import EvaluationReport
 
 _log = logging.getLogger(__name__)
@@ -359,7 +359,7 @@ def reaching(uri: str, doing: str) -> Iterator[None]:
 
 def _explained(cause: Exception, uri: str, doing: str) -> TrackingError:
     if _is_outage(cause):
-        return TrackingError(
+        return TrackingAwayError(
             f"MLflow at {uri!r} could not be reached (to {doing}): {type(cause).__name__}; "
             f"start it with `adodn up`, or set ADODN_MLFLOW_TRACKING_URI to where it is"
         )

@@ -1,6 +1,6 @@
 """`adodn predict`: landmarks of faces in an image file."""
 
-import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from adodn import publish, settings
 from adodn.data import images
 from adodn.plots import ShownFace, face_sheet
 from adodn.predict import FacePrediction, Predictor
+from adodn.predictions import Predictions
 from adodn.samples import Box
 
 
@@ -25,18 +26,32 @@ def predict(
     image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="JPEG or PNG.")],
     box: Annotated[list[str], typer.Option(help="X0,Y0,X1,Y1 of a face in pixels; once for each face.")],
     out: Annotated[Path | None, typer.Option(help="JPEG to write: each face with its landmarks drawn.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="JSON file to write: landmarks, and model, photo and code by their hashes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what --save writes.")] = False,
 ) -> None:
-    """Find the landmarks of faces whose boxes are known, in pixels of the image; (0, 0) is a pixel's centre."""
+    """Find the landmarks of faces whose boxes are known, in pixels of the image; (0, 0) is a pixel's centre.
+
+    `adodn lineage FILE` follows what --save writes back to the photos that the model was trained on.
+    """
     boxes = [_box(text) for text in box]
-    pixels = images.decode(image.read_bytes(), str(image))
-    predictor = Predictor(*publish.load(model, settings.get()))
-    faces = predictor([pixels] * len(boxes), boxes)
+    if save and not save.parent.is_dir():
+        raise typer.BadParameter(f"--save {save}: there is no folder {save.parent}; make it first")
+    content = image.read_bytes()
+    pixels = images.decode(content, str(image))
+    known = publish.load_known(model, settings.get())
+    faces = Predictor(known.network, known.config)([pixels] * len(boxes), boxes)
+    said = Predictions.of(known.origin, content, image.name, boxes, faces).to_json()
     if out:
         shown = [_shown(pixels, box, face) for box, face in zip(boxes, faces, strict=True)]
         out.write_bytes(face_sheet({image.name: shown}))
+    if save:
+        aside = save.with_name(f".{save.name}.{os.getpid()}")
+        aside.write_text(said + "\n")
+        aside.replace(save)
     if as_json:
-        typer.echo(json.dumps({"faces": [face.landmarks.tolist() for face in faces]}))
+        typer.echo(said)
     else:
         typer.echo("\n\n".join(_lines(face) for face in faces))
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from adodn import publish, settings
-from adodn.model_files import write_model
+from adodn import settings
+from adodn.export import export as write_folder
 
 Name = Annotated[str, typer.Option("--model", help="Registered model.")]
 Why = Annotated[str, typer.Option(help="What the audit shall say.")]
@@ -45,13 +45,15 @@ def rollback(why: Why, model: Name = "adodn-68", as_json: AsJson = False) -> Non
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A run's name, models:/NAME@ALIAS or models:/NAME/VERSION.")],
-    folder: Annotated[Path, typer.Argument(help="Where weights.safetensors and config.json go.")],
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's name, or a folder.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for weights.safetensors, config.json and origin.json.")],
+    whole: Annotated[
+        bool, typer.Option("--all", help="Also all that MLflow keeps of it, verified, below mlflow/.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model as two files that need no server: `Predictor.load(FOLDER)` reads them."""
-    network, config = publish.load(model, settings.get())
-    digests = write_model(folder, network.state_dict(), config)
+    """Write a model as files that need no server: `Predictor.load(FOLDER)` reads them."""
+    digests = write_folder(model, folder, settings.get(), whole=whole)
     typer.echo(
         json.dumps(digests) if as_json else "\n".join(f"{digest}  {folder / name}" for name, digest in digests.items())
     )

@@ -108,3 +108,9 @@ class DataConfig:
     crop_scale: Positive = 1.3
     """Side of the crop, as a multiple of the larger side of the face box."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the manifests of all datasets that are trained on; none before the experiment meets its data."""
+        named = tuple(source.dataset for source in self.sources) or (self.dataset,)
+        return tuple(digest for digest in named if digest)

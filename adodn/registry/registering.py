@@ -1,23 +1,22 @@
 """How a model gets on record, and becomes the challenger."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import mlflow
-import mlflow.pytorch
-import numpy as np
 import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import RestException
-from mlflow.models import ModelSignature
-from mlflow.models.model import ModelInfo
-from mlflow.types import Schema, TensorSpec
 
 from adodn.config import ExperimentConfig
 from adodn.evaluate import EvaluationReport
-from adodn.model_files import CONFIG, WEIGHTS, write_model
+from adodn.model_card import DESCRIPTION_CHARACTERS, CardFacts, TrainedOn, model_card
+from adodn.model_files import CONFIG, WEIGHTS
+from adodn.registry.files import FILES_TAG
+from adodn.registry.logged import OWN_FILES, Logged, log_model
 from adodn.registry.moves import move
+from adodn.registry.runs import run_record
 from adodn.registry.versions import CHALLENGER, ModelVersion, connect, resolve, result_tags, version_of
 from adodn.tracking import reaching
 
@@ -49,16 +48,26 @@ def register(
     uri, client = connect()
     name = f"adodn-{config.model.protocol}"
     with reaching(uri, f"register {name!r}"):
-        logged, hashes = _log_model(uri, model, config, run_id)
+        logged = log_model(client, model, config, run_id)
+        facts = _card_facts(client, logged, config, reports, run_id)
+        _keep_card(client, facts, logged, run_id)
         tags = {
-            "weights_sha256": hashes[WEIGHTS],
-            "config_sha256": hashes[CONFIG],
+            "weights_sha256": logged.sha256[f"{OWN_FILES}/{WEIGHTS}"],
+            "config_sha256": logged.sha256[f"{OWN_FILES}/{CONFIG}"],
+            FILES_TAG: json.dumps(logged.sha256, sort_keys=True),
             "fingerprint": config.fingerprint(),
             "training_dataset_digest": config.data.dataset,
             **results,
         }
         _ensure_registered_model(client, name)
-        created = client.create_model_version(name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
+        created = client.create_model_version(
+            name,
+            logged.uri,
+            run_id,
+            tags=tags,
+            model_id=logged.model_id,
+            description=model_card(facts, max_characters=DESCRIPTION_CHARACTERS),
+        )
         version = version_of(created, tags)
         move(client, name, "register", CHALLENGER, version.version, who, why)
     return version
@@ -78,43 +87,31 @@ def add_reports(name_or_uri: str, reports: Sequence[EvaluationReport]) -> None:
             client.set_model_version_tag(version.name, str(version.version), key, value)
 
 
-class _LandmarksOnly(torch.nn.Module):
-    """What is exported: one tensor in, one tensor out."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        landmarks: torch.Tensor = self.model(images).landmarks
-        return landmarks
-
-
-def _log_model(
-    uri: str, model: torch.nn.Module, config: ExperimentConfig, run_id: str
-) -> tuple[ModelInfo, dict[str, str]]:
-    """Log graph, weights and config; what MLflow calls it, and the sha256 of each file."""
-    side, landmarks = config.model.input_px, config.model.landmark_protocol.num_landmarks
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, side, side))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, landmarks, 2))]),
+def _card_facts(
+    client: MlflowClient, logged: Logged, config: ExperimentConfig, reports: Sequence[EvaluationReport], run_id: str
+) -> CardFacts:
+    run = run_record(client, run_id)
+    # MLflow cuts digests; the config has them whole.
+    whole = {digest[: len(one.digest)]: digest for digest in config.data.digests for one in run.datasets}
+    return CardFacts(
+        config=config,
+        reports=tuple(reports),
+        trained_on=tuple(
+            TrainedOn(name=one.name, digest=whole.get(one.digest, one.digest), uri=one.uri) for one in run.datasets
+        ),
+        run_name=run.name,
+        run_id=run_id,
+        commit=run.commit,
+        sha256=logged.sha256,
     )
-    mlflow.set_tracking_uri(uri)
+
+
+def _keep_card(client: MlflowClient, facts: CardFacts, logged: Logged, run_id: str) -> None:
+    """With the run, under the model's own id: a run whose model is registered twice keeps both."""
     with tempfile.TemporaryDirectory() as folder:
-        hashes = write_model(Path(folder), model.state_dict(), config)
-        with mlflow.start_run(run_id=run_id):
-            logged = mlflow.pytorch.log_model(
-                _LandmarksOnly(model).eval(),
-                name="model",
-                signature=signature,
-                # Two faces, because export takes a batch of one for a constant.
-                input_example=np.zeros((2, 3, side, side), dtype=np.uint8),
-                serialization_format="pt2",
-                # Named, because finding them out runs the model in another process.
-                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
-                extra_files=[str(Path(folder) / name) for name in hashes],
-            )
-    return logged, hashes
+        path = Path(folder) / f"{logged.model_id}.md"
+        path.write_text(model_card(facts))
+        client.log_artifact(run_id, str(path), "model_card")
 
 
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:

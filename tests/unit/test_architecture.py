@@ -56,3 +56,36 @@ def test_the_rule_sees_imports_wherever_they_stand(tmp_path: Path) -> None:
     file.write_text("def f():\n    import ray.train\n    from mlflow import client\n")
 
     assert set(imported_packages(file)) == {"ray", "mlflow"}
+
+
+RUNS_CODE = ("pickle.load", "pickle.loads", "torch.jit.load", "torch.export.load", "mlflow.pytorch.load_model")
+"""Reading with these can run what a file says."""
+
+
+def unsafe_readers(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if called == "torch.load" and options.get("weights_only") != "True":
+                yield "torch.load without weights_only=True"
+            if called in RUNS_CODE or called.startswith(("joblib.", "cloudpickle.", "mlflow.pyfunc.load")):
+                yield called
+            if options.get("allow_pickle", "False") != "False":
+                yield f"{called} with allow_pickle"
+
+
+def test_nothing_is_unpickled() -> None:
+    """No file is read in a way that runs code: models, checkpoints and arrays come from others' hands."""
+    assert [f"{path.relative_to(ROOT)}: {found}" for path in sources() for found in unsafe_readers(path)] == []
+
+
+def test_the_rule_sees_what_runs_code(tmp_path: Path) -> None:
+    """Each way, and not the safe ones."""
+    file = tmp_path / "reads.py"
+    file.write_text(
+        "torch.load(f)\ntorch.load(f, weights_only=False)\npickle.loads(b)\nnp.load(f, allow_pickle=True)\n"
+        "torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\njson.loads(t)\n"
+    )
+
+    assert len(list(unsafe_readers(file))) == 4
