@@ -17,8 +17,9 @@ from mlflow.types import Schema, TensorSpec
 from adodn.config import ExperimentConfig
 from adodn.evaluate import EvaluationReport
 from adodn.model_files import CONFIG, WEIGHTS, write_model
-from adodn.registry.moves import move
-from adodn.registry.versions import CHALLENGER, ModelVersion, connect, resolve, result_tags, version_of
+from adodn.registry.evidence import kept_answer, kept_errors
+from adodn.registry.moves import challenge
+from adodn.registry.versions import ModelVersion, connect, resolve, result_tags, version_of
 from adodn.tracking import reaching
 
 
@@ -43,6 +44,7 @@ def register(
 
     Raises:
         ConfigError: If two reports have a figure of the same name.
+        StorageError: If the store does not answer.
         TrackingError: If the server refuses or cannot be reached.
     """
     results = result_tags(reports)
@@ -50,17 +52,19 @@ def register(
     name = f"adodn-{config.model.protocol}"
     with reaching(uri, f"register {name!r}"):
         logged, hashes = _log_model(uri, model, config, run_id)
+        evidence = {**kept_errors(name, reports), **kept_answer(model, config)}
         tags = {
             "weights_sha256": hashes[WEIGHTS],
             "config_sha256": hashes[CONFIG],
             "fingerprint": config.fingerprint(),
             "training_dataset_digest": config.data.dataset,
             **results,
+            **evidence,
         }
         _ensure_registered_model(client, name)
         created = client.create_model_version(name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
         version = version_of(created, tags)
-        move(client, name, "register", CHALLENGER, version.version, who, why)
+    challenge(version, who=who, why=why)
     return version
 
 
@@ -69,12 +73,13 @@ def add_reports(name_or_uri: str, reports: Sequence[EvaluationReport]) -> None:
 
     Raises:
         ConfigError: If two reports have a figure of the same name.
+        StorageError: If the store does not answer.
         TrackingError: If the server refuses or cannot be reached.
     """
     uri, client = connect()
     with reaching(uri, f"add reports to {name_or_uri!r}"):
         version = resolve(client, name_or_uri)
-        for key, value in result_tags(reports).items():
+        for key, value in {**result_tags(reports), **kept_errors(version.name, reports)}.items():
             client.set_model_version_tag(version.name, str(version.version), key, value)
 
 
@@ -120,6 +125,6 @@ def _log_model(
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:
     try:
         client.create_registered_model(name)
-    except RestException as cause:
-        if cause.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    except RestException:
+        # There already, or made by another at the same moment, which a server on SQLite may call by other names.
+        client.get_registered_model(name)
