@@ -357,8 +357,8 @@ def _way_out(cause: Exception) -> str:
     status = cause.get_http_status_code() if isinstance(cause, MlflowException) else 0
     if "Invalid Host header" in str(cause):
         return (
-            "; the server does not know itself by that name: start it with `mlflow server --allowed-hosts HOST:PORT`, or "
-            "set ADODN_MLFLOW_TRACKING_URI to a name that it allows"
+            "; the server does not know itself by that name: start it with `mlflow server --allowed-hosts HOST:PORT`, "
+            "or set ADODN_MLFLOW_TRACKING_URI to a name that it allows"
         )
     if status in (401, 403) or "error code 401" in str(cause):
         return "; check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"

@@ -11,7 +11,6 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from adodn import settings
-from adodn.errors import ConfigError
 
 
 @flow(name="promote-adodn")
@@ -38,8 +37,6 @@ def promote_adodn(
     from adodn import registry
 
     rule = registry.Gate.default() if gate is None else registry.Gate.parse(gate, "parameter gate")
-    if dataset and rule.primary.dataset not in ("", dataset):
-        raise ConfigError(f"the gate decides on {rule.primary.dataset!r}, parameter dataset says {dataset!r}")
     comparison = registry.compare(model, rule.on(dataset))
     _show(comparison)
     decision = registry.promote(comparison, why=why or f"flow run {flow_run.name}", by_hand=by_hand)

@@ -27,8 +27,8 @@ def evaluate(
         bool,
         typer.Option(
             "--register",
-            help="Log to the run, register the model, let it challenge the champion; with models:/… keep the evaluation "
-            "with that version, for the gate.",
+            help="Log to the run, register the model, let it challenge the champion; with models:/… keep the "
+            "evaluation with that version, for the gate.",
         ),
     ] = False,
     normaliser: Annotated[

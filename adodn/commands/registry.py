@@ -64,9 +64,9 @@ def promote(
 ) -> None:
     """Make the challenger champion, if it passes the gate.
 
-    The gate compares errors face by face on the same data (`adodn compare` shows it). Refused is an error, and exit code
-    1; the audit has it too. Of several promotions at once one wins, the others are told. After a crash, give the command
-    again.
+    The gate compares errors face by face on the same data (`adodn compare` shows it). Refused is an error, with exit
+    code 1; the audit has it too. Of several promotions at once one wins, the others are told. After a crash, give the
+    command again.
     """
     from adodn import registry
 

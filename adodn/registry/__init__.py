@@ -8,8 +8,8 @@
 
 Who moved what and why is in a ledger on S3, an entry a move; MLflow's aliases show what its last entry says.
 
-Nothing is ever unpickled: the registry keeps `weights.safetensors` and `config.json` beside an exported graph, which is for
-others' serving tools.
+Nothing is ever unpickled: the registry keeps `weights.safetensors` and `config.json` beside an exported graph, which is
+for others' serving tools.
 """
 
 from adodn.registry.comparing import Comparison, compare

@@ -129,7 +129,8 @@ class Gate(_Table):
         try:
             return Gate.model_validate(_without_lists(tree))
         except ValidationError as cause:
-            first = cause.errors()[0]
+            # A key that is misspelt is lacking as well: the key is what to tell of.
+            first = min(cause.errors(), key=lambda error: error["type"] != "extra_forbidden")
             steps = [str(step) for step in first["loc"]]
             if first["type"] == "extra_forbidden":
                 allowed = ", ".join(_keys_at(first["loc"][:-1]))
@@ -138,9 +139,15 @@ class Gate(_Table):
             raise ConfigError(f"{where}: {'.'.join(steps) or 'the whole'}: {first['msg']}{got}") from None
 
     def on(self, dataset: str, normaliser: str = "") -> "Gate":
-        """The same, decided on a dataset, unless the gate names one itself."""
-        if self.primary.dataset:
+        """The same, decided on a dataset; an empty name leaves it as it is.
+
+        Raises:
+            ConfigError: If the gate names another itself.
+        """
+        if not dataset or self.primary.dataset == dataset:
             return self
+        if self.primary.dataset:
+            raise ConfigError(f"the gate decides on dataset {self.primary.dataset!r}, asked for is {dataset!r}")
         named = {"dataset": dataset, "normaliser": self.primary.normaliser or normaliser}
         return self.model_copy(update={"primary": self.primary.model_copy(update=named)})
 

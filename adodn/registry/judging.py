@@ -185,10 +185,10 @@ def _subsets(
         if subset == gate.primary.subset:
             continue
         old, new = (float(errors.mean()) for errors in paired(theirs, ours, subset=subset))
-        worse = new / old - 1 if old else float(new > 0)
+        worse = new / old - 1 if old else float(new > 0)  # a champion without error cannot be worse by a share
         words = (
             f"{_title(ours, subset, 'nme')} {100 * new:.3f} % against version {champion.version}'s {100 * old:.3f} %: "
-            f"{abs(100 * worse):.1f} % {'worse' if worse > 0 else 'better'}, {100 * subsets.max_worse:g} % worse is allowed"
+            f"{abs(100 * worse):.1f} % {'worse' if worse > 0 else 'better'}, {100 * subsets.max_worse:g} % is allowed"
         )
         passed = worse <= subsets.max_worse
         yield Row(rule=f"subset {subset}", value=worse, bound=subsets.max_worse, passed=passed, words=words)
