@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import mlflow
 import numpy as np
 import torch
+from mlflow import MlflowClient
 
 from adodn import protocols, registry, settings
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.data.store import S3Store
 from adodn.evaluate import EvaluationReport, FaceErrors, report
-from adodn.tracking import Tracker, params_of
+from adodn.tracking import Tracker, client_of, params_of
 
 NAME = "adodn-68"
 CONFIG = ExperimentConfig(name="tiny", model=ModelConfig(input_px=64, geometry="none", occlusion="none"))
@@ -68,9 +68,9 @@ def fresh_registry() -> Iterator[str]:
     _empty()
 
 
-def client() -> mlflow.MlflowClient:
-    """Of the stack's MLflow server."""
-    return mlflow.MlflowClient(settings.get().mlflow_tracking_uri)
+def client() -> MlflowClient:
+    """Of the stack's MLflow server, wherever MLflow's globals point to."""
+    return client_of(settings.get().mlflow_tracking_uri)
 
 
 def register(run_id: str, error: float, digest: str = "a" * 64) -> registry.ModelVersion:

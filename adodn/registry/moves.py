@@ -215,13 +215,16 @@ def audit(name: str) -> list[Entry]:
 
     Raises:
         StorageError: If the store does not answer.
-        TrackingError: If the server refuses or cannot be reached.
+        TrackingError: If the server refuses or cannot be reached, or never had such a model.
     """
     uri, client = connect()
     ledger = ledger_of(name)
     with reaching(uri, f"read the audit of {name!r}"):
         publish(client, ledger, name)
-    return ledger.entries()
+        entries = ledger.entries()
+        if not entries:
+            client.get_registered_model(name)  # refuses a name that never was
+    return entries
 
 
 def _open(name: str, client: MlflowClient, who: str | None) -> _Open:

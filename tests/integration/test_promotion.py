@@ -20,11 +20,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import RestException
 from typer.testing import CliRunner
 
-from adodn import models, registry, settings
+from adodn import models, publish, registry, settings
 from adodn.cli import build
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.data.store import S3Store
 from adodn.errors import AdodnError, CheckpointError, PromotionRefusedError, StorageError, TrackingError
+from adodn.publish import Measured
 from adodn.registry.aliases import ledger_of
 from tests.fault_proxy import FaultProxy, answer, lost_answer, reset_at_once
 from tests.processes import TIMEOUT_S
@@ -447,10 +448,17 @@ def test_fault_57_tampered_files_are_refused_by_name(two: tuple[int, int], tmp_p
 
 
 def test_a_real_network_passes_the_default_gate(run_id: str) -> None:
-    """Size, speed and the answer at registration are those of the loaded network; another answer is refused."""
+    """Published it is champion, and the same once more is not; another answer than at registration is refused."""
     plain = ModelConfig(backbone="mobilenet_v2", input_px=32, geometry="none", occlusion="none", low_rank=False)
     config = ExperimentConfig(name="small", model=replace(plain, grid=1))
-    version = registry.register(models.build(config.model).eval(), config, [a_report(0.1)], run_id)
+    measured = Measured(
+        network=models.build(config.model).eval(), config=config, report=a_report(0.1), ced=b"png", sheet=b"jpeg"
+    )
+    first, again = (publish.publish(measured, run_id, settings.get(), why="trained") for _ in range(2))
+    assert first.is_champion and first.reason.startswith("the first champion, rendered/all nme@outer_eye_corners")
+    assert not again.is_champion and "version 2 of 'adodn-68' stays challenger: not better" in again.reason
+
+    version = registry.register(measured.network, config, [a_report(0.05)], run_id)
     gate = registry.Gate.default().model_copy(update={"size": registry.Gate.parse(SIZE, "t").size})
 
     verdict = registry.compare(NAME, gate).verdict
