@@ -252,6 +252,25 @@ def test_fault_54_a_registration_killed_before_its_alias(run_id: str) -> None:
     assert holder("challenger") == 1
 
 
+def test_a_slow_writer_does_not_leave_an_old_alias(two: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its entry and its alias another moves on; it sets what is old by then, looks again, and mends it."""
+    first, second = two
+    stock, overtaken = MlflowClient.set_registered_model_alias, []
+
+    def slow(self: MlflowClient, name: str, alias: str, version: str) -> None:
+        if not overtaken:
+            overtaken.append(version)
+            assert registry.rollback(NAME, why="faster").version == first
+            assert holder() == first
+        stock(self, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", slow)
+    promote()
+
+    assert overtaken == [str(second)] and holder() == first
+    assert [move[0] for move in moved()] == ["promote", "promote", "rollback"]
+
+
 def test_an_alias_moved_by_hand_is_put_back(two: tuple[int, int]) -> None:
     """Past the gate there is no way: the next command shows what the ledger says."""
     first, second = two
