@@ -66,7 +66,7 @@ def gathered(gate: Gate, challenger: ModelVersion, champion: ModelVersion | None
     found = [_examined(version, gate) for version in (challenger, champion) if version]
     networks = [one.network for one in found]
     speeds: list[float | None] = [None] * len(found)
-    if gate.speed and all(networks):
+    if gate.speed and None not in networks:
         speeds = [*_faces_per_s([(one.network, one.input_px) for one in found], gate.speed.batch)]
     evidence = [one.evidence(speed) for one, speed in zip(found, speeds, strict=True)]
     return evidence[0], evidence[1] if champion else None
@@ -86,9 +86,9 @@ class _Examined:
             version=self.version.version,
             reports=self.reports,
             damage=self.damage,
-            parameters=sum(parameter.numel() for parameter in network.parameters()) if network else None,
+            parameters=sum(parameter.numel() for parameter in network.parameters()) if network is not None else None,
             faces_per_s=faces_per_s,
-            smoke_difference=self._smoke_difference() if network else None,
+            smoke_difference=self._smoke_difference() if network is not None else None,
         )
 
     def _smoke_difference(self) -> float | None:
