@@ -44,7 +44,8 @@ def kept_errors(name: str, reports: Sequence[EvaluationReport]) -> dict[str, str
     for report in reports:
         content = report.files()[ERRORS]
         digest = hashlib.sha256(content).hexdigest()
-        ledger.store.put(_address(name, digest), content, if_absent=True)
+        # Even where it lies already: what was damaged there is mended so.
+        ledger.store.put(_address(name, digest), content)
         tags[f"{_ERRORS_TAG}{report.dataset}:{report.normaliser}"] = digest
     return tags
 

@@ -458,7 +458,9 @@ def test_fault_57_tampered_files_are_refused_by_name(two: tuple[int, int], tmp_p
         promote()
     assert holder() == first and not (tmp_path / "ran").exists()
 
-    store.put(address, data)
+    store.put(address, bomb)
+    registry.add_reports(f"models:/{NAME}/{second}", [a_report(0.05)])  # evaluated again, it is mended
+    assert store.get(address) == data
     registry.promote(registry.compare(NAME, PLAIN), why="w", by_hand=True)
     store.put(weights, bomb)
     with pytest.raises(CheckpointError, match=r"sha256 of \S*weights\.safetensors"):
