@@ -1,4 +1,4 @@
-"""From a finished training to a model that is measured, on record and, if it is the better one, champion.
+"""From a finished training to a model that is measured, on record and, if the gate lets it through, champion.
 
     outcome = read_outcome(run_name, places)
     measured = measure(*load(run_name, places), dataset_uri, places)
@@ -22,7 +22,7 @@ from adodn.data.loader import ShardLoader
 from adodn.data.manifest import Manifest
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import CheckpointError, ConfigError
+from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError
 from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
 from adodn.model_files import read_files
 from adodn.model_origin import ModelOrigin
@@ -278,7 +278,10 @@ def measure(
 
 
 def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: str) -> Published:
-    """Log an evaluation with the run that trained the model, register the model, and let it challenge the champion."""
+    """Log an evaluation with the run that trained the model, register the model, and let it challenge the champion.
+
+    The default gate decides, on this evaluation's dataset. A model that it refuses is on record all the same.
+    """
     # MLflow takes seconds to import, and measuring alone does not need it.
     from adodn import registry
     from adodn.tracking import Tracker
@@ -289,8 +292,14 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     for file_name, content in zip(PICTURES, (measured.ced, measured.sheet), strict=True):
         tracker.log_bytes(f"evaluation/{measured.report.dataset}-{file_name}", content)
     version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
-    decision = registry.promote_if_better(version.name, primary_metric(measured.report), why=why)
-    return Published(model_uri=version.uri, is_champion=decision.moved, reason=decision.reason, run_url=tracker.run_url)
+    gate = registry.Gate.default().on(measured.report.dataset, measured.report.normaliser)
+    try:
+        comparison = registry.compare(version.name, gate, version=version.version)
+        decision = registry.promote(comparison, why=why)
+        promoted, reason = decision.outcome == "promoted", decision.reason
+    except PromotionRefusedError as refused:
+        promoted, reason = False, str(refused)
+    return Published(model_uri=version.uri, is_champion=promoted, reason=reason, run_url=tracker.run_url)
 
 
 def primary_metric(evaluation: EvaluationReport) -> str:

@@ -363,7 +363,19 @@ def _explained(cause: Exception, uri: str, doing: str) -> TrackingError:
             f"MLflow at {uri!r} could not be reached (to {doing}): {type(cause).__name__}; "
             f"start it with `adodn up`, or set ADODN_MLFLOW_TRACKING_URI to where it is"
         )
-    return TrackingError(f"MLflow at {uri!r} refused to {doing}: {cause}")
+    return TrackingError(f"MLflow at {uri!r} refused to {doing}: {cause}{_way_out(cause)}")
+
+
+def _way_out(cause: Exception) -> str:
+    status = cause.get_http_status_code() if isinstance(cause, MlflowException) else 0
+    if "Invalid Host header" in str(cause):
+        return (
+            "; the server does not know itself by that name: start it with `mlflow server --allowed-hosts HOST:PORT`, "
+            "or set ADODN_MLFLOW_TRACKING_URI to a name that it allows"
+        )
+    if status in (401, 403) or "error code 401" in str(cause):
+        return "; check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    return ""
 
 
 def _is_outage(cause: BaseException) -> bool:

@@ -24,7 +24,12 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A run's name, models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")],
     dataset: Annotated[str, typer.Option(help="s3:// address of a sharded dataset's manifest or folder.")],
     put_on_record: Annotated[
-        bool, typer.Option("--register", help="Log to the run, register the model, let it challenge the champion.")
+        bool,
+        typer.Option(
+            "--register",
+            help="Log to the run, register the model, let it challenge the champion; with models:/… keep the "
+            "evaluation with that version, for the gate.",
+        ),
     ] = False,
     normaliser: Annotated[
         str,
@@ -35,14 +40,19 @@ def evaluate(
 ) -> None:
     """Measure a model on the test split of a dataset, without fine-tuning."""
     places = settings.get()
-    if put_on_record and publish.is_on_record(model):
-        raise ConfigError(f"--register takes the name of a run, got {model!r}: that model is on record already")
+    if put_on_record and Path(model).is_dir():
+        raise ConfigError(f"--register takes the name of a run or models:/…, got the folder {model!r}")
     network, config = publish.load(model, places)
     measured = publish.measure(network, config, dataset, places, normaliser=normaliser or None)
     if out:
         write_files(measured, out)
     answer: dict[str, object] = json.loads(measured.report.to_json())
-    if put_on_record:
+    if put_on_record and publish.is_on_record(model):
+        # MLflow takes seconds to import: only those who need it wait.
+        from adodn import registry
+
+        registry.add_reports(model, [measured.report])
+    elif put_on_record:
         run = publish.read_outcome(model, places)
         answer |= asdict(publish.publish(measured, run.tracking_run_id, places, why=f"run {run.run_name}"))
         publish.write_evaluation(run.run_name, measured, answer, places)

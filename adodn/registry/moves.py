@@ -1,166 +1,304 @@
-"""How aliases move: each move is written down before it happens, and an alias moves in this file alone."""
+"""How aliases move: a move is an entry of the ledger first, and MLflow's alias after it. No alias moves otherwise.
+
+    decision = promote(compare("adodn-68", Gate.default()), why="nightly")
+    rollback("adodn-68", why="fails on profile faces")
+
+A command that was killed anywhere is simply given again: what the ledger has and MLflow lacks is made up for first.
+"""
 
 import getpass
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from mlflow import MlflowClient
 
-from adodn.errors import ConfigError, PromotionRefusedError
-from adodn.registry.versions import CHALLENGER, CHAMPION, ModelVersion, connect, holder, measured_by, resolve, score
+from adodn.errors import PromotionRefusedError
+from adodn.registry.aliases import holder_of, ledger_of, publish, version_at
+from adodn.registry.comparing import Comparison
+from adodn.registry.judging import Row
+from adodn.registry.ledger import Action, Entry, Holder, Ledger, Standing
+from adodn.registry.loading import load_state
+from adodn.registry.versions import CHAMPION, ModelVersion, connect
 from adodn.tracking import reaching
-
-_AUDIT = "audit."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What the gate decided."""
+    """What came of a promotion that was not refused."""
 
-    moved: bool
+    outcome: Literal["promoted", "awaiting approval", "champion already"]
+    version: int
     reason: str
+    entry: int | None
+    """Its number in the ledger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Move:
-    """One line of the audit: an alias moved."""
+class _Open:
+    """A registered model's ledger, and whoever writes to it."""
 
-    action: Literal["register", "promote", "rollback"]
-    alias: str
-    from_version: int | None
-    to_version: int
+    name: str
+    client: MlflowClient
+    ledger: Ledger
     who: str
-    when: str
-    """UTC, ISO 8601."""
-    why: str
+
+    def publish(self) -> bool:
+        return publish(self.client, self.ledger, self.name)
+
+    def entry(
+        self, number: int, action: Action, before: Holder | None, to_version: int, why: str, standing: Standing
+    ) -> Entry:
+        return Entry(
+            number=number,
+            action=action,
+            from_version=before.version if before else None,
+            to_version=to_version,
+            who=self.who,
+            when=datetime.now(UTC).isoformat(),
+            why=why,
+            standing=standing,
+        )
+
+    def crown(self, action: Action, holder: Holder, why: str, seen: Standing, gate: tuple[Row, ...] = ()) -> Entry:
+        """Make one champion, if the champion is still the one that was seen; publish it."""
+
+        def make(number: int, now: Standing) -> Entry:
+            if now.champion != seen.champion or (action == "approve" and now.awaiting != holder):
+                raise PromotionRefusedError(f"another move of {self.name!r} came first: {self._last_move().text()}")
+            entry = self.entry(number, action, now.champion, holder.version, why, now.with_champion(holder))
+            return entry.model_copy(update={"gate": gate})
+
+        written = self.ledger.append(make)
+        self.publish()
+        return written
+
+    def refuse(self, version: int, why: str, gate: tuple[Row, ...] = ()) -> None:
+        """Leave on record that somebody was refused, and why."""
+
+        def make(number: int, now: Standing) -> Entry:
+            entry = self.entry(number, "refuse", now.champion, version, why, now)
+            return entry.model_copy(update={"gate": gate})
+
+        self.ledger.append(make)
+
+    def _last_move(self) -> Entry:
+        return next(entry for entry in reversed(self.ledger.entries()) if entry.action not in ("refuse", "register"))
 
 
-def promote_if_better(name: str, metric: str, *, why: str, who: str | None = None) -> Decision:
-    """Let the challenger take the champion's place, if it is better or there is none.
-
-    Args:
-        name: Registered model, e.g. `adodn-68`.
-        metric: Full name of the figure that decides, lower being better, e.g. `300w/all nme@outer_eye_corners`.
-        why: What the audit says.
-        who: Whom the audit names; the user of this process where not given.
-
-    Returns:
-        Whether the alias moved, and the reason. Figures of other data, or of another number of faces, are not compared.
+def challenge(version: ModelVersion, *, who: str | None = None, why: str) -> None:
+    """Make a version the challenger.
 
     Raises:
-        ConfigError: If more is better in the metric.
-        PromotionRefusedError: If there is no challenger, or it was never measured by that metric.
+        StorageError: If the store does not answer.
         TrackingError: If the server refuses or cannot be reached.
     """
-    if " auc@" in metric:
-        raise ConfigError(f"the metric that decides must be one where lower is better, got {metric!r}; use nme@…")
     uri, client = connect()
-    with reaching(uri, f"promote {name!r}"):
-        challenger, champion = (holder(client, name, alias) for alias in (CHALLENGER, CHAMPION))
-        if challenger is None:
-            raise PromotionRefusedError(f"{name!r} on {uri} has no {CHALLENGER}; register a model first")
-        decision = _judge(challenger, champion, metric)
-        if decision.moved:
-            move(client, name, "promote", CHAMPION, challenger.version, who, f"{why} ({decision.reason})")
-    return decision
+    desk, holder = _open(version.name, client, who), holder_of(version)
+
+    def make(number: int, now: Standing) -> Entry:
+        return desk.entry(number, "register", now.challenger, holder.version, why, now.with_challenger(holder))
+
+    with reaching(uri, f"make {version.uri} the challenger"):
+        desk.ledger.append(make)
+        desk.publish()
 
 
-def rollback(name: str, *, why: str, who: str | None = None) -> ModelVersion:
-    """Give the champion's place back to whom it took it from, as the audit has it.
+def promote(comparison: Comparison, *, why: str, who: str | None = None, by_hand: bool = False) -> Decision:
+    """Let the challenger take the champion's place, if the gate let it through and nobody moved the champion since.
+
+    Args:
+        comparison: What the gate saw.
+        why: What the ledger says.
+        who: Whom the ledger names; the user of this process where not given.
+        by_hand: Whoever passes waits for `approve`, whatever the gate says of that.
+
+    Raises:
+        PromotionRefusedError: If the gate refuses, or another move came first. The ledger has the refusal as well.
+        StorageError: If the store does not answer.
+        TrackingError: If the server refuses or cannot be reached.
+    """
+    version, verdict = comparison.challenger.version, comparison.verdict
+    if verdict is None:
+        reason = f"version {version} is champion already"
+        return Decision(outcome="champion already", version=version, reason=reason, entry=None)
+    uri, client = connect()
+    desk = _open(comparison.name, client, who)
+    with reaching(uri, f"promote version {version} of {comparison.name!r}"):
+        if not verdict.passed:
+            desk.refuse(version, f"{why} ({verdict.reason})", verdict.rows)
+            raise PromotionRefusedError(f"version {version} of {comparison.name!r} stays challenger: {verdict.reason}")
+        try:
+            return _passed(desk, comparison, f"{why} ({verdict.reason})", verdict.rows, by_hand or comparison.by_hand)
+        except PromotionRefusedError as cause:
+            desk.refuse(version, f"{why} ({cause})", verdict.rows)
+            raise
+
+
+def approve(name: str, *, why: str, who: str | None = None) -> ModelVersion:
+    """Say yes to whoever passed the gate and waits: its files are checked again, and it becomes champion.
+
+    Raises:
+        CheckpointError: If its files are not those that were registered.
+        PromotionRefusedError: If nobody waits, or another move came first.
+        StorageError: If the store does not answer.
+        TrackingError: If the server refuses or cannot be reached.
+    """
+    uri, client = connect()
+    desk = _open(name, client, who)
+    with reaching(uri, f"approve a version of {name!r}"):
+        finished, last = desk.publish(), desk.ledger.last()
+        if finished and last and last.action == "approve":  # what a crash left, and what is asked for now
+            return _known(desk, last.standing.champion)
+        seen = last.standing if last else Standing()
+        version = _known(desk, _waiting(name, seen))
+        load_state(version.uri)
+        desk.crown("approve", holder_of(version), why, seen, _values(desk.ledger, version.version))
+        return version
+
+
+def reject(name: str, *, why: str, who: str | None = None) -> int:
+    """Say no to whoever passed the gate and waits; its version.
+
+    Raises:
+        PromotionRefusedError: If nobody waits.
+        StorageError: If the store does not answer.
+    """
+    uri, client = connect()
+    desk = _open(name, client, who)
+
+    def make(number: int, now: Standing) -> Entry:
+        waiting = _waiting(name, now)
+        return desk.entry(number, "reject", now.champion, waiting.version, why, now.with_awaiting(None))
+
+    with reaching(uri, f"reject a version of {name!r}"):
+        desk.publish()
+        return desk.ledger.append(make).to_version
+
+
+def rollback(name: str, *, why: str, to: int | None = None, who: str | None = None) -> ModelVersion:
+    """Give the champion's place back.
 
     Args:
         name: Registered model, e.g. `adodn-68`.
-        why: What the audit says.
-        who: Whom the audit names; the user of this process where not given.
+        why: What the ledger says.
+        to: A version that was champion before; the one that the champion took it from where not given.
+        who: Whom the ledger names; the user of this process where not given.
 
     Returns:
         The champion now.
 
     Raises:
-        PromotionRefusedError: If there was no champion before.
+        CheckpointError: If the files of that version are not those that were registered.
+        PromotionRefusedError: If there was no champion before, it was deleted, or another move came first.
+        StorageError: If the store does not answer.
         TrackingError: If the server refuses or cannot be reached.
     """
     uri, client = connect()
+    desk = _open(name, client, who)
     with reaching(uri, f"roll back {name!r}"):
-        champion = holder(client, name, CHAMPION)
-        if champion is None:
-            raise PromotionRefusedError(f"{name!r} on {uri} has no {CHAMPION} to roll back")
-        promotions = [m for m in _moves(client, name) if m.action == "promote" and m.to_version == champion.version]
-        previous = promotions[-1].from_version if promotions else None
-        if previous is None:
-            raise PromotionRefusedError(f"{champion.uri} on {uri} is the first {CHAMPION}; there is none to go back to")
-        move(client, name, "rollback", CHAMPION, previous, who, why)
-        return resolve(client, f"models:/{name}/{previous}")
+        finished, entries = desk.publish(), desk.ledger.entries()
+        seen = entries[-1].standing if entries else Standing()
+        if finished and to is None and entries[-1].action == "rollback":  # what a crash left, and is asked for now
+            return _known(desk, seen.champion)
+        target = _former(name, entries, seen) if to is None else _once_champion(name, entries, to)
+        version = _known(desk, target)
+        if target == seen.champion:
+            return version
+        load_state(version.uri)
+        desk.crown("rollback", target, why, seen)
+        return version
 
 
-def audit(name: str) -> list[Move]:
-    """Every move of an alias, oldest first.
+def audit(name: str) -> list[Entry]:
+    """The ledger of a registered model, oldest first, once MLflow shows what it says.
 
     Raises:
-        TrackingError: If the server refuses or cannot be reached.
+        StorageError: If the store does not answer.
+        TrackingError: If the server refuses or cannot be reached, or never had such a model.
     """
     uri, client = connect()
+    ledger = ledger_of(name)
     with reaching(uri, f"read the audit of {name!r}"):
-        return _moves(client, name)
+        publish(client, ledger, name)
+        entries = ledger.entries()
+        if not entries:
+            client.get_registered_model(name)  # refuses a name that never was
+    return entries
 
 
-def _judge(challenger: ModelVersion, champion: ModelVersion | None, metric: str) -> Decision:
-    ours = score(challenger, metric)
-    if ours is None:
-        measured = measured_by(challenger)
-        raise PromotionRefusedError(
-            f"{challenger.uri} was never measured by {metric!r}; it has {', '.join(measured) or 'no results'}"
-        )
+def _open(name: str, client: MlflowClient, who: str | None) -> _Open:
+    return _Open(name=name, client=client, ledger=ledger_of(name), who=who or getpass.getuser())
+
+
+def _passed(desk: _Open, comparison: Comparison, why: str, gate: tuple[Row, ...], by_hand: bool) -> Decision:
+    holder, seen = holder_of(comparison.challenger), comparison.standing
+    reason = comparison.verdict.reason if comparison.verdict else ""
+    if not by_hand:
+        entry = desk.crown("promote", holder, why, seen, gate)
+        return Decision(outcome="promoted", version=holder.version, reason=reason, entry=entry.number)
+
+    def make(number: int, now: Standing) -> Entry:
+        if now.champion != seen.champion:
+            raise PromotionRefusedError(f"the champion of {desk.name!r} is another by now; compare again")
+        entry = desk.entry(number, "propose", now.champion, holder.version, why, now.with_awaiting(holder))
+        return entry.model_copy(update={"gate": gate})
+
+    number = desk.ledger.append(make).number
+    return Decision(outcome="awaiting approval", version=holder.version, reason=reason, entry=number)
+
+
+def _waiting(name: str, standing: Standing) -> Holder:
+    if standing.awaiting is None:
+        raise PromotionRefusedError(f"no version of {name!r} awaits approval; `adodn promote --by-hand` proposes one")
+    return standing.awaiting
+
+
+def _values(ledger: Ledger, version: int) -> tuple[Row, ...]:
+    """What the gate saw when a version was proposed."""
+    proposals = [entry for entry in ledger.entries() if entry.action == "propose" and entry.to_version == version]
+    return proposals[-1].gate if proposals else ()
+
+
+def _crownings(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.alias == CHAMPION]
+
+
+def _former(name: str, entries: list[Entry], standing: Standing) -> Holder:
+    """Whom the champion took the place from, when it was promoted."""
+    champion = standing.champion
     if champion is None:
-        return Decision(moved=True, reason=f"the first champion, {metric} {ours.value:.6f}")
-    if champion.version == challenger.version:
-        return Decision(moved=False, reason=f"version {champion.version} is champion already")
-    theirs = score(champion, metric)
-    if theirs is None or theirs.dataset_digest != ours.dataset_digest:
-        seen = "not at all" if theirs is None else f"on dataset {theirs.dataset_digest}"
-        return Decision(
-            moved=False,
-            reason=f"champion {champion.version} was measured by {metric} {seen}, challenger {challenger.version} on "
-            f"dataset {ours.dataset_digest}; evaluate both on the same",
+        raise PromotionRefusedError(f"{name!r} has no {CHAMPION} to roll back")
+    taken = [
+        number
+        for number, entry in enumerate(entries)
+        if entry.action in ("promote", "approve") and entry.standing.champion == champion
+    ]
+    before = entries[taken[-1] - 1].standing.champion if taken and taken[-1] else None
+    if before is None:
+        raise PromotionRefusedError(
+            f"version {champion.version} of {name!r} is the first {CHAMPION}; there is none to go back to"
         )
-    if theirs.num_faces != ours.num_faces:
-        return Decision(
-            moved=False,
-            reason=f"champion {champion.version} was measured by {metric} on {theirs.num_faces} faces, challenger "
-            f"{challenger.version} on {ours.num_faces}; evaluate both on the whole split",
+    return before
+
+
+def _once_champion(name: str, entries: list[Entry], version: int) -> Holder:
+    held = [entry.standing.champion for entry in _crownings(entries) if entry.to_version == version]
+    if not held or held[-1] is None:
+        known = ", ".join(map(str, sorted({entry.to_version for entry in _crownings(entries)}))) or "none"
+        raise PromotionRefusedError(
+            f"version {version} of {name!r} never was {CHAMPION}, these were: {known}; others go by `adodn promote`"
         )
-    better = ours.value < theirs.value
-    compared = f"{ours.value:.6f} against champion {champion.version}'s {theirs.value:.6f}, {ours.num_faces} faces"
-    return Decision(moved=better, reason=f"{'better' if better else 'not better'}: {metric} {compared}")
+    return held[-1]
 
 
-def move(
-    client: MlflowClient,
-    name: str,
-    action: Literal["register", "promote", "rollback"],
-    alias: str,
-    to_version: int,
-    who: str | None,
-    why: str,
-) -> None:
-    """Tell of a move, then make it."""
-    before, now = holder(client, name, alias), datetime.now(UTC)
-    told = Move(
-        action=action,
-        alias=alias,
-        from_version=before.version if before else None,
-        to_version=to_version,
-        who=who or getpass.getuser(),
-        when=now.isoformat(),
-        why=why,
-    )
-    # The audit comes first: it may tell of a move that a crash prevented, but no alias ever moves untold.
-    client.set_registered_model_tag(name, f"{_AUDIT}{now:%Y%m%dT%H%M%S.%fZ}", json.dumps(asdict(told)))
-    client.set_registered_model_alias(name, alias, str(to_version))
-
-
-def _moves(client: MlflowClient, name: str) -> list[Move]:
-    tags = client.get_registered_model(name).tags
-    return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(_AUDIT)]
+def _known(desk: _Open, holder: Holder | None) -> ModelVersion:
+    version = version_at(desk.client, desk.name, holder)
+    if version is None:
+        number = holder.version if holder else "none"
+        known = sorted({entry.to_version for entry in _crownings(desk.ledger.entries())})
+        raise PromotionRefusedError(
+            f"version {number} of {desk.name!r} was deleted from MLflow; champions so far: "
+            f"{', '.join(map(str, known))}; name one that is there by `adodn rollback --to VERSION`"
+        )
+    return version

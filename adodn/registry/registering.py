@@ -13,11 +13,12 @@ from adodn.config import ExperimentConfig
 from adodn.evaluate import EvaluationReport
 from adodn.model_card import DESCRIPTION_CHARACTERS, CardFacts, TrainedOn, model_card
 from adodn.model_files import CONFIG, WEIGHTS
+from adodn.registry.evidence import kept_answer, kept_errors
 from adodn.registry.files import FILES_TAG
 from adodn.registry.logged import OWN_FILES, Logged, log_model
-from adodn.registry.moves import move
+from adodn.registry.moves import challenge
 from adodn.registry.runs import run_record
-from adodn.registry.versions import CHALLENGER, ModelVersion, connect, resolve, result_tags, version_of
+from adodn.registry.versions import ModelVersion, connect, resolve, result_tags, version_of
 from adodn.tracking import reaching
 
 
@@ -42,6 +43,7 @@ def register(
 
     Raises:
         ConfigError: If two reports have a figure of the same name.
+        StorageError: If the store does not answer.
         TrackingError: If the server refuses or cannot be reached.
     """
     results = result_tags(reports)
@@ -51,6 +53,7 @@ def register(
         logged = log_model(client, model, config, run_id)
         facts = _card_facts(client, logged, config, reports, run_id)
         _keep_card(client, facts, logged, run_id)
+        evidence = {**kept_errors(name, reports), **kept_answer(model, config)}
         tags = {
             "weights_sha256": logged.sha256[f"{OWN_FILES}/{WEIGHTS}"],
             "config_sha256": logged.sha256[f"{OWN_FILES}/{CONFIG}"],
@@ -58,6 +61,7 @@ def register(
             "fingerprint": config.fingerprint(),
             "training_dataset_digest": config.data.dataset,
             **results,
+            **evidence,
         }
         _ensure_registered_model(client, name)
         created = client.create_model_version(
@@ -69,7 +73,7 @@ def register(
             description=model_card(facts, max_characters=DESCRIPTION_CHARACTERS),
         )
         version = version_of(created, tags)
-        move(client, name, "register", CHALLENGER, version.version, who, why)
+    challenge(version, who=who, why=why)
     return version
 
 
@@ -78,12 +82,13 @@ def add_reports(name_or_uri: str, reports: Sequence[EvaluationReport]) -> None:
 
     Raises:
         ConfigError: If two reports have a figure of the same name.
+        StorageError: If the store does not answer.
         TrackingError: If the server refuses or cannot be reached.
     """
     uri, client = connect()
     with reaching(uri, f"add reports to {name_or_uri!r}"):
         version = resolve(client, name_or_uri)
-        for key, value in result_tags(reports).items():
+        for key, value in {**result_tags(reports), **kept_errors(version.name, reports)}.items():
             client.set_model_version_tag(version.name, str(version.version), key, value)
 
 
@@ -117,6 +122,6 @@ def _keep_card(client: MlflowClient, facts: CardFacts, logged: Logged, run_id: s
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:
     try:
         client.create_registered_model(name)
-    except RestException as cause:
-        if cause.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    except RestException:
+        # There already, or made by another at the same moment, which a server on SQLite may call by other names.
+        client.get_registered_model(name)

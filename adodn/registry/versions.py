@@ -25,6 +25,8 @@ class ModelVersion:
     name: str
     version: int
     run_id: str
+    source: str
+    """What MLflow calls the logged model; a number alone can come again, once a registered model was deleted."""
     tags: dict[str, str]
 
     @property
@@ -51,14 +53,6 @@ def connect() -> tuple[str, MlflowClient]:
     return uri, client_of(uri)
 
 
-def holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    """The version that has an alias, if one has."""
-    if alias not in client.get_registered_model(name).aliases:
-        return None
-    found = client.get_model_version_by_alias(name, alias)
-    return version_of(found, dict(found.tags))
-
-
 def resolve(client: MlflowClient, name_or_uri: str) -> ModelVersion:
     """The version that `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `NAME` (its champion) means."""
     path = name_or_uri.removeprefix("models:/")
@@ -73,18 +67,9 @@ def resolve(client: MlflowClient, name_or_uri: str) -> ModelVersion:
 
 def version_of(found: RegistryEntry, tags: dict[str, str]) -> ModelVersion:
     """A registered version as ours."""
-    return ModelVersion(name=found.name, version=int(found.version), run_id=found.run_id or "", tags=tags)
-
-
-def measured_by(version: ModelVersion) -> list[str]:
-    """The figures that are kept with it, as the registry spells them."""
-    return sorted(key.removeprefix(_RESULT) for key in version.tags if key.startswith(_RESULT))
-
-
-def score(version: ModelVersion, metric: str) -> Score | None:
-    """A figure of a version by its full name, if it was measured."""
-    text = version.tags.get(_RESULT + metric_key(metric))
-    return None if text is None else Score(**json.loads(text))
+    return ModelVersion(
+        name=found.name, version=int(found.version), run_id=found.run_id or "", source=found.source or "", tags=tags
+    )
 
 
 def result_tags(reports: Sequence[EvaluationReport]) -> dict[str, str]:
