@@ -90,7 +90,7 @@ class Measured:
         )
 
     def files(self) -> dict[str, bytes]:
-        """File name → content, as they are kept and shown: the report, the error of each face, the pictures, the origin."""
+        """File name → content, as they are kept and shown: report, error of each face, pictures, provenance."""
         ced, sheet = PICTURES
         return {
             **self.report.files(),

@@ -33,8 +33,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     strong: frozenset[int] = frozenset()
     """Places of rows that stand out."""
-    is_text: bool = False
-    """Whether cells are words, set left, rather than numbers."""
+    text: frozenset[int] = frozenset()
+    """Places of columns that hold words, set left, rather than numbers; the first always does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,7 +34,7 @@ def comparison_page(a: Subject, b: Subject, subset: str = "") -> Page:
     subset = subset or usual_subset(a.report)
     drawn = compared_faces(a.report, b.report, subset)
     errors = of_subset(a.report, subset), of_subset(b.report, subset)
-    names = dict.fromkeys((subset, *distinct_subsets(a.report)))
+    names = distinct_subsets(a.report, subset)
     looks = compare(a.report, b.report, {name: (name, "nme") for name in names})
     own = next((look for look in looks if look.name == subset), None)
     sections = (
@@ -64,10 +64,11 @@ def _spread(a: Subject, b: Subject, errors_a: FaceErrors, errors_b: FaceErrors) 
     threshold = max(a.report.thresholds, default=0.10)
     curves = {"A": errors_a.nme, "B": errors_b.nme}
     share = float(np.mean(errors_a.nme < errors_b.nme))
+    drawn = drawings.ced(curves, a.report.normaliser, threshold=threshold, size_in=(3.6, 3.6))
     return Figure(
         pictures=(
             Picture(
-                uri=drawings.ced(curves, a.report.normaliser, threshold=threshold),
+                uri=drawn,
                 alt="Curves of cumulated errors of A and B: the share of faces below each error",
             ),
             Picture(
@@ -75,8 +76,8 @@ def _spread(a: Subject, b: Subject, errors_a: FaceErrors, errors_b: FaceErrors) 
                 alt=f"Error of each face by A against that by B; A is smaller on {share:.0%} of the faces",
             ),
         ),
-        caption="Left: cumulative error distributions; farther up and to the left is better. Right: each face is a point, to "
-        "the right by its error under A, upwards by its error under B; above the line A is better.",
+        caption="Cumulative error distributions, where farther up and to the left is better; and each face as a point, "
+        "to the right by its error under A, upwards by its error under B: above the line A is better.",
     )
 
 
@@ -92,14 +93,14 @@ def _heat(a: Subject, b: Subject, subset: str, errors_a: FaceErrors, errors_b: F
         )
     ]
     if by_part:
-        uri = drawings.part_heat(protocol, face, by_part, two_sided=True)
+        uri = drawings.part_heat(protocol, face, by_part, differences, two_sided=True)
         pictures.append(Picture(uri=uri, alt="Mean face, parts coloured by A − B"))
     looks = compare(a.report, b.report, {name: (subset, f) for name, f in tables.part_figures(a.report).items()})
     caption = f"Both models by part of the face, subset {subset}; p-values are adjusted for the rows of this table."
     figure = Figure(
         pictures=tuple(pictures),
-        caption="The difference of mean errors of each landmark, and of each part, on the mean face. Blue: A is better there; "
-        "orange: B is. Right and left are the person's own: right is at the left of the picture.",
+        caption="The difference of mean errors of each landmark, and of each part, on the mean face. Blue: A is better "
+        "there; orange: B is. Right and left are the person's own: right is at the left of the picture.",
     )
     return (figure, tables.comparison(looks, caption, "part"))
 

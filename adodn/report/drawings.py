@@ -1,4 +1,4 @@
-"""Curves and heat on a mean face, as data URIs that a page can hold. Text from outside never reaches them as mathematics.
+"""Curves, and heat on a mean face, as data URIs that a page can hold. No text from outside is taken for mathematics.
 
 uri = ced({"A": errors_a, "B": errors_b}, "outer_eye_corners")
 uri = landmark_heat(protocol, mean_face(errors), values)
@@ -39,15 +39,22 @@ _NEAR, _FAR = 0.6, 1.15
 Numbers = NDArray[np.float64]
 
 
-def ced(curves: Mapping[str, Numbers], normaliser: str, *, threshold: float = 0.10) -> str:
+def ced(
+    curves: Mapping[str, Numbers],
+    normaliser: str,
+    *,
+    threshold: float = 0.10,
+    size_in: tuple[float, float] = (4.9, 3.5),
+) -> str:
     """Cumulative error distributions, one curve a name.
 
     Args:
         curves: Name → errors `[N]`, fractions.
         normaliser: Named on the axis.
         threshold: Where the axis ends.
+        size_in: Width and height, inches.
     """
-    figure = Figure(figsize=(4.9, 3.5), layout="constrained")
+    figure = Figure(figsize=size_in, layout="constrained")
     axes = figure.subplots()
     style(axes)
     for place, (name, errors) in enumerate(curves.items()):
@@ -80,14 +87,27 @@ def landmark_heat(protocol: LandmarkProtocol, face: Numbers, values: Numbers, *,
     for name, points in protocol.parts.items():
         _outline(axes, protocol, name, face[list(points)], _GREY, 0.8)
     axes.scatter(
-        *face.T, c=100 * values, cmap=colours, norm=scale, s=34, edgecolors="#333333", linewidths=0.5, zorder=3
+        face[:, 0],
+        face[:, 1],
+        c=100 * values,
+        cmap=colours,
+        norm=scale,
+        s=34,
+        edgecolors="#333333",
+        linewidths=0.5,
+        zorder=3,
     )
     _finish(figure, axes, scale, colours, two_sided)
     return svg(figure)
 
 
 def part_heat(
-    protocol: LandmarkProtocol, face: Numbers, values: Mapping[str, float], *, two_sided: bool = False
+    protocol: LandmarkProtocol,
+    face: Numbers,
+    values: Mapping[str, float],
+    by_landmark: Numbers,
+    *,
+    two_sided: bool = False,
 ) -> str:
     """Each part of a face coloured by a number, as `landmark_heat`; a part without one is left grey.
 
@@ -95,10 +115,11 @@ def part_heat(
         protocol: Layout of the landmarks.
         face: `[L, 2]`, from `mean_face`.
         values: Part → fraction.
+        by_landmark: `[L]`, what `landmark_heat` was given: the two have one scale.
         two_sided: Whether 0 is the middle of the colours.
     """
     figure, axes = _face_figure()
-    scale, colours = _scale(np.array(list(values.values())), two_sided)
+    scale, colours = _scale(by_landmark, two_sided)
     for name, points in protocol.parts.items():
         colour = colours(scale(100 * values[name])) if name in values else _GREY
         _outline(axes, protocol, name, face[list(points)], colour, 6)
@@ -187,8 +208,8 @@ def _scale(values: Numbers, two_sided: bool) -> tuple[Normalize, Colormap]:
 def _outline(axes: Axes, protocol: LandmarkProtocol, name: str, points: Numbers, colour: object, width: float) -> None:
     closed = np.concatenate([points, points[:1]]) if name in protocol.closed_parts else points
     marker = "o" if len(points) == 1 else None
-    line = {"solid_capstyle": "round", "solid_joinstyle": "round", "marker": marker, "markersize": 1.4 * width}
-    axes.plot(*closed.T, color=colour, linewidth=width, zorder=2, **line)
+    (line,) = axes.plot(closed[:, 0], closed[:, 1], color=colour, linewidth=width, zorder=2)
+    line.set(solid_capstyle="round", solid_joinstyle="round", marker=marker, markersize=1.4 * width)
 
 
 def _finish(figure: Figure, axes: Axes, scale: Normalize, colours: Colormap, two_sided: bool) -> None:

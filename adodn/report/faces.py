@@ -17,8 +17,8 @@ _POINTS = "Green: where the landmarks were annotated; magenta: where the model f
 _MAPS = {
     "P": "P says how uncovered a place looks to the network, 0 to 1; features there are multiplied by it.",
     "P′": "P′ is the learned response, how uncovered a place looks to the network, 0 to 1.",
-    "P″": "P″ = sigmoid(A) is the importance map, 0.5 to 1, so it shows the same places as A. Features are multiplied by "
-    "P′ and P″.",
+    "P″": "P″ = sigmoid(A) is the importance map, 0.5 to 1, so it shows the same places as A; features are multiplied "
+    "by P′ and P″.",
     "A": "A is the attention, the mean strength of features at a place.",
 }
 
@@ -48,66 +48,61 @@ def differing_faces(a: Subject, b: Subject, errors_a: FaceErrors, errors_b: Face
 
 
 def map_rows(subjects: Mapping[str, Subject], errors: FaceErrors, keys: Sequence[str]) -> Gallery | None:
-    """The maps of some faces, a row a face and model. None where no model has maps of any.
+    """The maps of some faces, a row a face, with those of all models. None where no model has maps of any.
 
     Args:
         subjects: Name → model; the name is shown where there are several.
         errors: Of any of them: the annotation is taken from it.
         keys: Which faces.
     """
-    ranges: dict[tuple[str, str], tuple[float, float]] = {}
-    for name, subject in subjects.items():
-        maps = [subject.maps[key] for key in keys if key in subject.maps]
-        for symbol in maps[0] if maps else ():
-            values = [one[symbol] for one in maps]
-            ranges[name, symbol] = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-    rows = [
-        (_row_title(key, name, len(subjects)), _map_row(subject, name, errors, key, ranges))
-        for key in keys
-        for name, subject in subjects.items()
-        if key in subject.maps
-    ]
-    if not rows:
+    mapped = [key for key in keys if any(key in subject.maps for subject in subjects.values())]
+    if not mapped:
         return None
+    ranges = _ranges(subjects, mapped)
+    rows = tuple((key, (_covered(subjects, errors, key), *_maps_of(subjects, key, ranges))) for key in mapped)
     symbols = dict.fromkeys(symbol for _, symbol in ranges)
-    return Gallery(rows=tuple(rows), caption=_map_caption(tuple(symbols)), columns=4)
+    return Gallery(rows=rows, caption=_map_caption(tuple(symbols)), columns=max(4, *(len(row) for _, row in rows)))
 
 
-def _row_title(key: str, name: str, models: int) -> str:
-    return f"{name}: {key}" if models > 1 else key
+def _ranges(subjects: Mapping[str, Subject], keys: Sequence[str]) -> dict[tuple[str, str], tuple[float, float]]:
+    """Model and symbol → least and largest value on these faces."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for name, subject in subjects.items():
+        for key in keys:
+            for symbol, grid in subject.maps.get(key, {}).items():
+                values.setdefault((name, symbol), []).extend((float(grid.min()), float(grid.max())))
+    return {which: (min(found), max(found)) for which, found in values.items()}
+
+
+def _covered(subjects: Mapping[str, Subject], errors: FaceErrors, key: str) -> Picture:
+    """The face itself, with the landmarks that are annotated as covered."""
+    crop = next(subject.crops[key] for subject in subjects.values() if key in subject.crops)
+    place = errors.keys.index(key)
+    face = shown_face(crop, truth=errors.target[place][~errors.visible[place]])
+    uri = data_uri("image/jpeg", jpeg(face_tile(face)))
+    return Picture(uri=uri, alt=f"Face {key}; landmarks annotated as covered in green", name="face")
+
+
+def _maps_of(
+    subjects: Mapping[str, Subject], key: str, ranges: Mapping[tuple[str, str], tuple[float, float]]
+) -> list[Picture]:
+    pictures = []
+    for name, subject in subjects.items():
+        for symbol, grid in subject.maps.get(key, {}).items():
+            text = f"{grid.min():.2f} to {grid.max():.2f}"
+            shown = f"{name}: {symbol}" if len(subjects) > 1 else symbol
+            uri = overlay(subject.crops[key].image, grid, *ranges[name, symbol])
+            pictures.append(Picture(uri=uri, alt=f"Map {shown} over face {key}, {text}", name=shown, caption=text))
+    return pictures
 
 
 def _map_caption(symbols: Sequence[str]) -> str:
     told = " ".join(_MAPS[symbol] for symbol in symbols)
     return (
-        f"{told} Each is a coarse grid, laid over the face; dark violet is its lowest value on the faces shown, yellow its "
-        "highest, and the numbers are the range on that face. Green points, where there are any, are landmarks that are "
-        "annotated as covered. No one taught the network what is covered: a map may light up for other reasons."
+        f"{told} Each is a coarse grid, laid over the face; dark violet is its lowest value on the faces shown, yellow "
+        "its highest, and the numbers are the range on that face. Green points, where there are any, are landmarks "
+        "that are annotated as covered. No one taught the network what is covered: a map may show other things."
     )
-
-
-def _map_row(
-    subject: Subject,
-    name: str,
-    errors: FaceErrors,
-    key: str,
-    ranges: Mapping[tuple[str, str], tuple[float, float]],
-) -> tuple[Picture, ...]:
-    place, crop = errors.keys.index(key), subject.crops[key]
-    covered = errors.target[place][~errors.visible[place]]
-    face = shown_face(crop, truth=covered)
-    pictures = [
-        Picture(
-            uri=data_uri("image/jpeg", jpeg(face_tile(face))),
-            alt=f"Face {key}; covered landmarks in green",
-            name="face",
-        )
-    ]
-    for symbol, values in subject.maps[key].items():
-        text = f"{values.min():.2f} to {values.max():.2f}"
-        uri = overlay(crop.image, values, *ranges[name, symbol])
-        pictures.append(Picture(uri=uri, alt=f"Map {symbol} over face {key}, {text}", name=symbol, caption=text))
-    return tuple(pictures)
 
 
 def _face(subject: Subject, errors: FaceErrors, key: str, name: str = "") -> Picture:

@@ -71,8 +71,9 @@ def fetch(model: str, places: Settings, *, dataset_uri: str = "", normaliser: st
         return Fetched(subject=read_evaluation(Path(model)), network=None, dataset_uri=dataset_uri, places=places)
     if not dataset_uri:
         raise ConfigError(
-            f"{model!r} is no folder of `adodn evaluate --out`, so it has to be measured: name the dataset with --dataset"
+            f"{model!r} is no folder of `adodn evaluate --out`, so it has to be measured; name the dataset: --dataset"
         )
     network, config = publish.load(model, places)
     measured = publish.measure(network, config, dataset_uri, places, normaliser=normaliser or None)
-    return Fetched(subject=measured.subject(model), network=network, dataset_uri=dataset_uri, places=places)
+    label = Path(model).name if Path(model).is_dir() else model
+    return Fetched(subject=measured.subject(label), network=network, dataset_uri=dataset_uri, places=places)

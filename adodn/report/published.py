@@ -1,9 +1,9 @@
-"""What papers print for datasets that are known here: to stand beside our figures, where faces and measure are the same.
+"""What papers print for known datasets: to stand beside our figures, where faces and measure are the same.
 
 for group in beside([("this model", report)]): group.columns, group.rows
 
-RAR's figures (300W 4.12 / 8.35 / 4.94, COFW 6.03) are left out: it divides by an "inter-ocular distance" that the work it
-follows takes between pupils and the work that follows it between corners, so no row of ours is sure to be the same measure.
+RAR's figures (300W 4.12 / 8.35 / 4.94, COFW 6.03) are left out: it divides by an "inter-ocular distance", and does not
+say whether that is between pupils or corners, so no row of ours is sure to be the same measure.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,12 +8,12 @@ import json
 import numpy as np
 
 from adodn.evaluate import FaceErrors
-from adodn.plots import words
+from adodn.plots import COLOURS, words
 from adodn.report import drawings, faces, published, tables
 from adodn.report import words as say
 from adodn.report.blocks import Block, Bullets, Details, Figure, Page, Paragraph, Picture, Section
 from adodn.report.selection import mapped_faces, of_subset, shown_faces, usual_subset
-from adodn.report.statistics import mean_error
+from adodn.report.statistics import distinct_subsets, mean_error
 from adodn.report.subject import Subject
 
 
@@ -62,8 +62,8 @@ def beside_blocks(groups: list[published.Beside]) -> tuple[Block, ...]:
         notes = [row.note for row in group.papers if row.note]
         if any(value is None for _, values in group.ours for value in values):
             notes.append(
-                f"{say.NONE} in a row of ours: this dataset does not have just the faces that the papers measured on, or "
-                "was measured otherwise, so no figure may stand there."
+                f"{say.NONE} in a row of ours: this dataset does not have just the faces that the papers measured on, "
+                "or was measured otherwise, so no figure may stand there."
             )
         if notes:
             blocks.append(Bullets(items=tuple(notes)))
@@ -72,14 +72,14 @@ def beside_blocks(groups: list[published.Beside]) -> tuple[Block, ...]:
 
 def _curves(subject: Subject, subset: str) -> Figure:
     report = subject.report
-    shown = {name: values for name, values in report.errors.by_subset().items() if len(values)}
-    most = len(drawings.COLOURS)
-    chosen = dict([(subset, shown.pop(subset)), *shown.items()][:most])
-    uri = drawings.ced(chosen, report.normaliser, threshold=max(report.thresholds, default=0.10))
+    by_subset = report.errors.by_subset()
+    chosen = {name: by_subset[name] for name in distinct_subsets(report, subset)[: len(COLOURS)]}
+    threshold = max(report.thresholds, default=0.10)
+    uri = drawings.ced(chosen, report.normaliser, threshold=threshold)
     alt = f"Curves of cumulated errors of {', '.join(chosen)}: the share of faces below each error"
     caption = (
-        "Cumulative error distribution: the share of faces (upwards) whose NME is below a value (to the right). A curve "
-        f"farther up and to the left is better. AUC and failures are those to {max(report.thresholds, default=0.10):.0%}."
+        "Cumulative error distribution: the share of faces (upwards) whose NME is below a value (to the right). A "
+        f"curve farther up and to the left is better. AUC and failures are those to {100 * threshold:g} %."
     )
     return Figure(pictures=(Picture(uri=uri, alt=alt),), caption=caption)
 
@@ -93,11 +93,11 @@ def _heat(subject: Subject, subset: str, errors: FaceErrors) -> tuple[Block, ...
     pictures = [Picture(uri=points, alt=f"Mean face, landmarks coloured by error; the largest is {worst}'s")]
     if by_part:
         largest = words(max(by_part, key=by_part.__getitem__))
-        lines = drawings.part_heat(protocol, face, by_part)
+        lines = drawings.part_heat(protocol, face, by_part, by_landmark)
         pictures.append(Picture(uri=lines, alt=f"Mean face, parts coloured by error; the largest is {largest}'s"))
     caption = (
-        f"Mean errors on the mean face of subset {subset}: of each landmark, and of each part. Dark is large. Right and left "
-        "are the person's own: right is at the left of the picture."
+        f"Mean errors on the mean face of subset {subset}: of each landmark, and of each part. Dark is large. Right "
+        "and left are the person's own: right is at the left of the picture."
     )
     figure = Figure(pictures=tuple(pictures), caption=caption)
     return figure, tables.parts(subject.report, subset), tables.worst_landmarks(subject.report, subset)

@@ -94,11 +94,11 @@ def compare(a: EvaluationReport, b: EvaluationReport, looks: Mapping[str, tuple[
     return [_look(name, *pair, adjusted[name]) for name, pair in pairs.items()]
 
 
-def distinct_subsets(report: EvaluationReport) -> tuple[str, ...]:
-    """The subsets, without those of the same faces as another: of these `all` goes first."""
-    seen: dict[bytes, str] = {}
-    for name, members in report.errors.members().items():
-        seen.setdefault(members.tobytes(), name)
+def distinct_subsets(report: EvaluationReport, subset: str) -> tuple[str, ...]:
+    """That subset and every other, without those of the same faces as one before."""
+    members, seen = report.errors.members(), dict[bytes, str]()
+    for name in (subset, *members):
+        seen.setdefault(members[name].tobytes(), name)
     return tuple(seen.values())
 
 

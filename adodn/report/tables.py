@@ -56,6 +56,7 @@ def papers(group: Beside) -> Table:
         heads=("model", "source", *(_head(column) for column in group.columns)),
         rows=(*ours, *theirs),
         strong=frozenset(range(len(ours))),
+        text=frozenset({1}),
     )
 
 
@@ -98,7 +99,7 @@ def worst_landmarks(report: EvaluationReport, subset: str) -> Table:
     names = report.errors.protocol.names
     return Table(
         caption="The landmarks with the largest errors.",
-        heads=("landmark", "number", "NME, %"),
+        heads=("landmark", "number, from 0", "NME, %"),
         rows=tuple((words(names[i]), str(i), percent(float(means[i]))) for i in order.tolist()),
     )
 
@@ -134,7 +135,7 @@ def provenance(subjects: Mapping[str, Subject], subset: str) -> Table:
     columns = [_provenance(subject, subset) for subject in subjects.values()]
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = tuple((name, *(column.get(name, "not known") for column in columns)) for name in names)
-    return Table(caption="Where these figures come from.", heads=("", *subjects), rows=rows, is_text=True)
+    return Table(caption="Where these figures come from.", heads=("", *subjects), rows=rows, text=frozenset({1, 2}))
 
 
 def _provenance(subject: Subject, subset: str) -> dict[str, str]:

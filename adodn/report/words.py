@@ -67,27 +67,27 @@ def verdict(look: Look, name_a: str, name_b: str) -> str:
     interval = f"95 % interval {points(look.low)} to {points(look.high)}, p = {pvalue(look.adjusted)}".replace(
         "= <", "<"
     )
+    faces = f"these {look.faces:,} faces (subset {look.name})"
     if look.is_found:
         better, worse = (name_a, name_b) if look.difference < 0 else (name_b, name_a)
-        lower = f"{100 * abs(look.difference):.2f}"
         return (
-            f"{better} is better than {worse} on these {look.faces:,} faces of {look.name}: its mean error is lower by "
-            f"{lower} points (A − B: {interval})."
+            f"{better} is better than {worse} on {faces}: its mean error is lower by {100 * abs(look.difference):.2f} "
+            f"points (A − B: {interval})."
         )
     return (
-        f"No difference was found on {look.faces:,} faces of {look.name}: A − B is {points(look.difference)} points "
-        f"({interval}). That does not show that the two are alike: a true difference of less than "
-        f"{100 * look.detectable:.2f} points could well have been missed with so many faces."
+        f"No difference was found on {faces}: A − B is {points(look.difference)} points ({interval}). That does not show "
+        f"that the two are alike: a true difference of less than {100 * look.detectable:.2f} points could well have been "
+        "missed with so many faces."
     )
 
 
 def meaning_of_one(by: str) -> tuple[str, ...]:
     """How to read the figures of one model, and what they do not say."""
     return (
-        f"NME: the distance between where a landmark was found and where it was annotated, divided by {normaliser(by)}; "
-        "the mean over a face's landmarks, then over faces. Lower is better.",
-        "Failures: the share of faces whose own NME is above the threshold. AUC: the area under the curve of Figure 1 up "
-        "to the threshold; 1 would be no error at all.",
+        "NME: the distance between where a landmark was found and where it was annotated, divided by "
+        f"{normaliser(by)}; the mean over a face's landmarks, then over faces. Lower is better.",
+        "Failures: the share of faces whose own NME is above the threshold. AUC: the area under the curve of Figure 1 "
+        "up to the threshold; 1 would be no error at all.",
         "95 % interval: how far the mean could be off because just these faces were collected. Intervals that are made "
         "this way contain the mean over all such faces in about 95 of 100 cases (BCa bootstrap over faces).",
         "The interval does not speak of the luck of training: the same recipe trained with another seed is another "
@@ -104,18 +104,18 @@ def meaning_of_two(looks: int) -> tuple[str, ...]:
         "measured on the same faces, so each face is compared with itself.",
         "95 % interval: other faces of the same kind would have given another difference; intervals that are made this "
         "way contain the one over all such faces in about 95 of 100 cases (BCa bootstrap over faces).",
-        "p: if the two models were alike, it would be a matter of chance which of them is the better one on a face. The "
-        "p-value is how often such chance alone gives a difference at least as large as the one seen. It is not the "
-        "probability that the models are alike, and a large one does not show that they are.",
+        "p: if the two models were alike, it would be a matter of chance which of them is the better one on a face. "
+        "The p-value is how often such chance alone gives a difference at least as large as the one seen. It is not "
+        "the probability that the models are alike, and a large one does not show that they are.",
         f"Many looks find something by chance. So the p-values of a table are adjusted for its {looks} rows (Holm): if "
         f"there is no difference at all, the chance that even one row falls below {LEVEL} stays below {LEVEL}.",
-        "A better on: the share of faces on which A has the smaller error; 50 % is none. It may point the other way than "
-        "the mean does, when a few faces fail badly.",
+        "A better on: the share of faces on which A has the smaller error; 50 % is none. It may point the other way "
+        "than the mean does, when a few faces fail badly.",
         "Detectable: the true difference that such a test finds in four of five cases. Smaller ones remain open.",
         "What cannot be concluded: that one recipe, or one method, is better than the other. Two trained networks were "
         "compared; train each recipe with several seeds for that. Nor does anything here speak of other datasets.",
-        "Colours on single landmarks, and the faces that were picked because they differ most, are there to look at. They "
-        "are no tests.",
+        "Colours on single landmarks, and the faces that were picked because they differ most, are there to look at. "
+        "They are no tests.",
     )
 
 
