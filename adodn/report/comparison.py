@@ -42,9 +42,7 @@ def comparison_page(a: Subject, b: Subject, subset: str = "") -> Page:
         Section(title="How errors are spread", blocks=(_spread(a, b, *errors),)),
         Section(title="Where on a face they differ", blocks=_heat(a, b, subset, *errors)),
         *_faces(a, b, *errors, drawn <= a.crops.keys() & b.crops.keys()),
-        Section(
-            title="What may be concluded, and what may not", blocks=(Bullets(items=say.meaning_of_two(len(looks))),)
-        ),
+        Section(title="What may be concluded, and what may not", blocks=(Bullets(items=say.meaning_of_two()),)),
         Section(title="Provenance", blocks=_provenance(a, b, subset)),
     )
     lead = say.verdict(own, "A", "B") if own else f"Subset {subset} has too few faces for a comparison."

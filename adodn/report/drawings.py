@@ -44,7 +44,7 @@ def ced(
     normaliser: str,
     *,
     threshold: float = 0.10,
-    size_in: tuple[float, float] = (4.9, 3.5),
+    size_in: tuple[float, float] = (4.2, 3.2),
 ) -> str:
     """Cumulative error distributions, one curve a name.
 
@@ -207,7 +207,7 @@ def _scale(values: Numbers, two_sided: bool) -> tuple[Normalize, Colormap]:
 
 def _outline(axes: Axes, protocol: LandmarkProtocol, name: str, points: Numbers, colour: object, width: float) -> None:
     closed = np.concatenate([points, points[:1]]) if name in protocol.closed_parts else points
-    marker = "o" if len(points) == 1 else None
+    marker = "o" if len(points) == 1 else ""
     (line,) = axes.plot(closed[:, 0], closed[:, 1], color=colour, linewidth=width, zorder=2)
     line.set(solid_capstyle="round", solid_joinstyle="round", marker=marker, markersize=1.4 * width)
 

@@ -67,9 +67,11 @@ def _head(column: Column) -> str:
 
 
 def part_figures(report: EvaluationReport) -> dict[str, str]:
-    """Name for people → figure: visible and covered landmarks, then each part."""
+    """Name for people → figure: visible and covered landmarks where the annotation tells them apart, then each part."""
     both = {"visible landmarks": "nme/visible", "covered landmarks": "nme/occluded"}
-    return both | {words(part): f"nme/part/{part}" for part in report.errors.protocol.parts}
+    return ({} if report.errors.visible.all() else both) | {
+        words(part): f"nme/part/{part}" for part in report.errors.protocol.parts
+    }
 
 
 def parts(report: EvaluationReport, subset: str) -> Table:

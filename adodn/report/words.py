@@ -64,9 +64,9 @@ def mean_sentence(error: MeanError, by: str, of: str) -> str:
 
 def verdict(look: Look, name_a: str, name_b: str) -> str:
     """What may be said of two models by one look at them."""
-    interval = f"95 % interval {points(look.low)} to {points(look.high)}, p = {pvalue(look.adjusted)}".replace(
-        "= <", "<"
-    )
+    shown = pvalue(look.adjusted)
+    chance = f"p {shown}" if shown.startswith("<") else f"p = {shown}"
+    interval = f"95 % interval {points(look.low)} to {points(look.high)}, {chance}"
     faces = f"these {look.faces:,} faces (subset {look.name})"
     if look.is_found:
         better, worse = (name_a, name_b) if look.difference < 0 else (name_b, name_a)
@@ -75,9 +75,9 @@ def verdict(look: Look, name_a: str, name_b: str) -> str:
             f"points (A − B: {interval})."
         )
     return (
-        f"No difference was found on {faces}: A − B is {points(look.difference)} points ({interval}). That does not show "
-        f"that the two are alike: a true difference of less than {100 * look.detectable:.2f} points could well have been "
-        "missed with so many faces."
+        f"No difference was found on {faces}: A − B is {points(look.difference)} points ({interval}). That does not "
+        f"show that the two are alike: a true difference of less than {100 * look.detectable:.2f} points could well "
+        "have been missed with so many faces."
     )
 
 
@@ -97,7 +97,7 @@ def meaning_of_one(by: str) -> tuple[str, ...]:
     )
 
 
-def meaning_of_two(looks: int) -> tuple[str, ...]:
+def meaning_of_two() -> tuple[str, ...]:
     """How to read a comparison, and what it does not say."""
     return (
         "A − B is the difference of the mean errors in percentage points: below 0 where A is better. Both models are "
@@ -107,8 +107,8 @@ def meaning_of_two(looks: int) -> tuple[str, ...]:
         "p: if the two models were alike, it would be a matter of chance which of them is the better one on a face. "
         "The p-value is how often such chance alone gives a difference at least as large as the one seen. It is not "
         "the probability that the models are alike, and a large one does not show that they are.",
-        f"Many looks find something by chance. So the p-values of a table are adjusted for its {looks} rows (Holm): if "
-        f"there is no difference at all, the chance that even one row falls below {LEVEL} stays below {LEVEL}.",
+        "Many looks find something by chance. So the p-values of a table are adjusted for the number of its rows "
+        f"(Holm): if there is no difference at all, the chance that even one falls below {LEVEL} stays below {LEVEL}.",
         "A better on: the share of faces on which A has the smaller error; 50 % is none. It may point the other way "
         "than the mean does, when a few faces fail badly.",
         "Detectable: the true difference that such a test finds in four of five cases. Smaller ones remain open.",
