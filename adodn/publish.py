@@ -291,7 +291,7 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     tracker.log_report(measured.report)
     for file_name, content in zip(PICTURES, (measured.ced, measured.sheet), strict=True):
         tracker.log_bytes(f"evaluation/{measured.report.dataset}-{file_name}", content)
-    page = render(model_page(measured.subject(why)))
+    page = render(model_page(measured.subject(measured.config.run_name)))
     tracker.log_bytes(page_name(measured.report), page.encode())
     version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
     decision = registry.promote_if_better(version.name, primary_metric(measured.report), why=why)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from tests.processes import TIMEOUT_S
 
@@ -50,7 +51,7 @@ def browser() -> str:
 class OpenPage:
     """A page that was loaded to its end."""
 
-    _socket: ClientConnection
+    _socket: Connection
     messages: list[str] = field(default_factory=list)
     """What the console and the browser had to say: errors, warnings, refusals by its policy."""
     requests: list[str] = field(default_factory=list)
