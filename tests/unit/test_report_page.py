@@ -13,7 +13,7 @@ from adodn.report import Page, Subject, comparison_page, model_page, render
 from tests.browser import open_page
 from tests.report_subjects import errors, provenance, report, with_pictures
 
-EVIL = "<script>document.title='owned'</script>\"'><img src=x onerror=document.title='owned'>&amp;{{ 7*7 }}"
+EVIL = "$\\frac$<script>document.title='owned'</script>\"'><img src=x onerror=document.title='owned'>&amp;{{ 7*7 }}"
 LONG = "long_" * 60
 SUBSETS = [("full", "common"), ("full", "challenging")] * 15
 PAPER_PX = round((210 - 2 * 15) / 25.4 * 96)
