@@ -35,8 +35,9 @@ def percent(fraction: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference in percentage points, with its sign."""
-    return f"{100 * difference:+.2f}".replace("-", "−")
+    """A difference in percentage points, with its sign where two digits show one."""
+    shown = f"{100 * difference:+.2f}".replace("-", "−")
+    return shown if shown.strip("+−0.") else "0.00"
 
 
 def span(low: float | None, high: float | None) -> str:

@@ -150,6 +150,14 @@ def test_a_verdict_names_the_better_one(difference: float, better: str) -> None:
     assert "0.20 points" in open_ and "p = 0.200" in open_ and "is better" not in open_
 
 
+@pytest.mark.parametrize(
+    ("difference", "shown"), [(0.0093, "+0.93"), (-0.0008, "−0.08"), (-0.00004, "0.00"), (0.0, "0.00"), (0.1, "+10.00")]
+)
+def test_differences_have_a_sign_where_it_means_something(difference: float, shown: str) -> None:
+    """In percentage points; zero has none."""
+    assert words.points(difference) == shown
+
+
 def test_models_on_other_data_are_not_compared() -> None:
     """Another digest is refused before anything is drawn."""
     a, b = report([0.1] * 3), report([0.1] * 3, digest="f" * 64)
