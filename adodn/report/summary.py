@@ -4,7 +4,6 @@ markdown = summary_markdown(report, model="models:/adodn-68/3", decision="the fi
 """
 
 import re
-from collections.abc import Sequence
 
 from adodn.evaluate import EvaluationReport
 from adodn.report import published, tables
@@ -13,7 +12,7 @@ from adodn.report.blocks import Table
 from adodn.report.selection import of_subset, usual_subset
 from adodn.report.statistics import mean_error
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&:@-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&:@])")
 
 
 def summary_markdown(report: EvaluationReport, *, model: str, decision: str = "", subset: str = "") -> str:
@@ -37,10 +36,8 @@ def summary_markdown(report: EvaluationReport, *, model: str, decision: str = ""
         escaped(lead),
         escaped(decision),
         *(part for table in shown for part in (escaped(table.caption), _table(table))),
-        escaped(
-            "The interval is over faces: other faces of the same kind would have moved the mean within it. It does not "
-            "speak of another training of the same recipe."
-        ),
+        "The interval is over faces: other faces of the same kind would have given another mean. It does not speak of "
+        "another training of the same recipe.",
         f"Dataset digest `{_word(report.dataset_digest)}`, protocol {escaped(report.protocol)}.",
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
@@ -52,16 +49,12 @@ def escaped(text: str) -> str:
 
 
 def _table(table: Table) -> str:
-    lines = [_line(table.heads), _line(["---", *["--:"] * (len(table.heads) - 1)], is_rule=True)]
-    lines += [
-        _line([f"**{escaped(cell)}**" if i in table.strong else escaped(cell) for cell in row], is_rule=True)
-        for i, row in enumerate(table.rows)
+    rule = ["---" if place == 0 or place in table.text else "--:" for place in range(len(table.heads))]
+    rows = [
+        [f"**{escaped(cell)}**" if place in table.strong else escaped(cell) for cell in row]
+        for place, row in enumerate(table.rows)
     ]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], *, is_rule: bool = False) -> str:
-    return f"| {' | '.join(cells if is_rule else map(escaped, cells))} |"
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in ([escaped(head) for head in table.heads], rule, *rows))
 
 
 def _word(text: str) -> str:

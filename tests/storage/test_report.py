@@ -10,13 +10,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from adodn import datasets, models, settings
+from adodn import datasets, models, publish, settings
 from adodn.cli import build
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import DataError
 from adodn.model_files import write_model
+from adodn.publish import Outcome
+from adodn.tracking import Tracker
+from adodn.train import checkpoint
+from adodn.train.state import build_state
 from tests.browser import open_page
 from tests.report_subjects import CONFIG
 
@@ -40,6 +44,31 @@ def run(command: str, *words: object) -> str:
     if done.exception:
         raise done.exception
     return done.stdout
+
+
+def test_a_page_is_kept_with_the_run_that_trained_the_model(
+    s3: S3Store, s3_folder: str, places: settings.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--register` puts the same bytes among the artifacts of the run; MLflow itself, on a database file."""
+    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts below
+    monkeypatch.setenv("ADODN_MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settings.get.cache_clear()
+    uri, store = dataset_on(s3, s3_folder, 0), S3Store.from_settings(places)
+    tracker = Tracker(settings.get().mlflow_tracking_uri)
+    run_id = tracker.start("first", fingerprint=CONFIG.fingerprint(), params={})
+    torch.manual_seed(0)
+    network = models.build_for(CONFIG)
+    checkpoint.save(build_state(CONFIG, network, network, 1), tmp_path)
+    address = f"{places.runs_uri}/first/best"
+    store.put(f"{address}/{checkpoint.FILE_NAME}", (tmp_path / checkpoint.FILE_NAME).read_bytes())
+    outcome = Outcome(run_name="first", checkpoint_uri=address, val_nme=0.5, epochs=1, tracking_run_id=run_id)
+    publish.write_outcome(outcome, places)
+
+    told = json.loads(run("report", "first", "--dataset", uri, "--out", tmp_path / "page.html", "--register"))
+
+    (kept,) = tmp_path.rglob("report/synthetic-full.html")
+    assert kept.read_bytes() == (tmp_path / "page.html").read_bytes()
+    assert run_id in told["run_url"]
 
 
 def test_models_and_evaluations_become_pages(
