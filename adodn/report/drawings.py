@@ -143,9 +143,8 @@ def scatter(a: Numbers, b: Numbers) -> str:
     axes.text(0.96, 0.04, "B better", transform=axes.transAxes, ha="right", color=_B, fontsize=9)
     ticks = [tick for tick in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0) if low < tick < high]
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(ticks)
+        axis.set_ticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(PercentFormatter(1, decimals=None))
     data = io.BytesIO()
     FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})
     return data_uri("image/png", data.getvalue())
@@ -202,7 +201,7 @@ def _scale(values: Numbers, two_sided: bool) -> tuple[Normalize, Colormap]:
         reach = max(float(np.abs(percents).max(initial=0)), 1e-3)
         return Normalize(-reach, reach), _TWO_SIDED
     low, high = float(percents.min()), float(percents.max())
-    return Normalize(low, max(high, low + 1e-3)), _LIGHT_TO_DARK
+    return Normalize(low, max(high, low + 0.1)), _LIGHT_TO_DARK
 
 
 def _outline(axes: Axes, protocol: LandmarkProtocol, name: str, points: Numbers, colour: object, width: float) -> None:
