@@ -1,13 +1,13 @@
 """Pictures: curves of errors and of training, and sheets of faces with what was found on them. Stores nothing.
 
 png = ced_figure({"adodn": errors_a, "odn": errors_b}, "outer_eye_corners")
-jpeg = error_sheet(errors, batches)
+jpeg = error_sheet(errors, crops)
 """
 
 import io
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,9 +20,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from adodn import metrics
-from adodn.evaluate import FaceErrors
+from adodn.evaluate import Crop, FaceErrors
 from adodn.models.nuclear_norm import effective_rank
-from adodn.samples import Batch
 
 _TRUTH = (60, 220, 90)
 _PREDICTION = (255, 60, 220)
@@ -30,7 +29,8 @@ _OFFSET = (250, 250, 250)
 _INK = (235, 235, 235)
 _PAPER = (28, 28, 32)
 
-_TILE_PX = 256
+TILE_PX = 256
+"""Side of a drawn face."""
 _OVERSAMPLING = 2
 """Tiles are drawn this much larger and shrunk, because OpenCV's smallest circles are diamonds."""
 _CAPTION_PX = 26
@@ -74,8 +74,8 @@ def ced_figure(curves: Mapping[str, metrics.Errors], normaliser: str, *, thresho
         raise ValueError("a CED figure needs at least one curve, got none")
     figure, axes = _figure("Cumulative error distribution")
     for place, (name, errors) in enumerate(curves.items()):
-        _draw_ced(axes, name, errors, threshold, COLOURS[place % len(COLOURS)])
-    axes.set(xlim=(0, threshold), ylim=(0, 1), xlabel=f"NME, normalised by {_words(normaliser)}", ylabel="faces")
+        draw_ced(axes, name, errors, threshold, COLOURS[place % len(COLOURS)])
+    axes.set(xlim=(0, threshold), ylim=(0, 1), xlabel=f"NME, normalised by {words(normaliser)}", ylabel="faces")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False, loc="lower right", fontsize=9)
@@ -132,29 +132,38 @@ def spectrum_figure(spectra: Mapping[str, Sequence[float]]) -> bytes:
     return png(figure)
 
 
-def error_sheet(errors: FaceErrors, batches: Iterable[Batch], *, count: int = 6) -> bytes:
+def error_sheet(errors: FaceErrors, crops: Mapping[str, Crop], *, count: int = 6) -> bytes:
     """The best, median and worst faces of an evaluation, as JPEG.
 
     Args:
         errors: What the model did.
-        batches: The faces that `errors` were measured on, once more: their crops are drawn.
+        crops: By key, from `evaluate.gather`: at least those of `errors.extremes(count)`.
         count: Faces of each kind.
-
-    Raises:
-        ValueError: If a face is not in the batches.
     """
-    chosen = errors.extremes(count)
-    wanted = {key for keys in chosen.values() for key in keys}
     places = {key: place for place, key in enumerate(errors.keys)}
-    shown: dict[str, ShownFace] = {}
-    for batch in batches:
-        for position, key in enumerate(batch.keys):
-            if key in wanted and key not in shown:
-                shown[key] = _shown(batch, position, errors, places[key])
-    absent = sorted(wanted - shown.keys())
-    if absent:
-        raise ValueError(f"the batches must hold every face that is drawn, {absent[0]!r} is not among them")
-    return face_sheet({title: [shown[key] for key in keys] for title, keys in chosen.items()})
+
+    def shown(key: str) -> ShownFace:
+        place = places[key]
+        caption = f"{100 * errors.nme[place]:.2f} %  {key}"
+        return shown_face(crops[key], caption, truth=errors.target[place], prediction=errors.predicted[place])
+
+    return face_sheet({title: [shown(key) for key in keys] for title, keys in errors.extremes(count).items()})
+
+
+def shown_face(
+    crop: Crop,
+    caption: str = "",
+    *,
+    truth: NDArray[np.float64] | None = None,
+    prediction: NDArray[np.float64] | None = None,
+) -> ShownFace:
+    """A face with points `[L, 2]` of its original image brought to its crop."""
+    return ShownFace(
+        image=crop.image,
+        caption=caption,
+        truth=None if truth is None else crop.pixels_of(truth),
+        prediction=None if prediction is None else crop.pixels_of(prediction),
+    )
 
 
 def face_sheet(faces: Mapping[str, Sequence[ShownFace]]) -> bytes:
@@ -172,7 +181,7 @@ def face_sheet(faces: Mapping[str, Sequence[ShownFace]]) -> bytes:
     columns = max(len(row) for _, row in rows)
     strips = [strip for title, row in rows for strip in (_title(title, columns), _row(row, columns))]
     _draw_legend(strips[0], beside=rows[0][0])
-    return _jpeg(np.vstack(strips))
+    return jpeg(np.vstack(strips))
 
 
 def contact_sheet(
@@ -198,10 +207,11 @@ def contact_sheet(
     ]
     columns = min(columns, len(faces))
     starts = range(0, len(faces), columns)
-    return _jpeg(np.vstack([_row(faces[start : start + columns], columns) for start in starts]))
+    return jpeg(np.vstack([_row(faces[start : start + columns], columns) for start in starts]))
 
 
-def _draw_ced(axes: Axes, name: str, errors: metrics.Errors, threshold: float, colour: str) -> None:
+def draw_ced(axes: Axes, name: str, errors: metrics.Errors, threshold: float, colour: str) -> None:
+    """One curve, with AUC and failure rate at the threshold in its label."""
     failures = 100 * metrics.failure_rate(errors, threshold)
     label = f"{name}   AUC {metrics.auc(errors, threshold):.3f}, failures {failures:.1f} %"
     values = np.sort(np.asarray(errors, dtype=np.float64))
@@ -217,7 +227,7 @@ def _draw_history(axes: Axes, quantity: str, series: Mapping[str, Sequence[float
     seen = [value for values in series.values() for value in values if math.isfinite(value)]
     if seen and min(seen) > 0 and max(seen) >= 10 * min(seen):
         axes.set_yscale("log")
-    axes.set_title(_words(quantity), fontsize=10, loc="left")
+    axes.set_title(words(quantity), fontsize=10, loc="left")
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style(axes)
@@ -225,39 +235,21 @@ def _draw_history(axes: Axes, quantity: str, series: Mapping[str, Sequence[float
         axes.legend(frameon=False, fontsize=8)
 
 
-def _shown(batch: Batch, position: int, errors: FaceErrors, place: int) -> ShownFace:
-    """A face of a batch with its points brought back from the original image to the crop."""
-    image = batch.images[position].permute(1, 2, 0).contiguous().cpu().numpy()
-    matrix = batch.crop_to_image[position].cpu().numpy()
-    to_crop = np.linalg.inv(matrix[:, :2])
-
-    def in_crop(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        pixels: NDArray[np.float64] = (points - matrix[:, 2]) @ to_crop.T * len(image) - 0.5
-        return pixels
-
-    return ShownFace(
-        image=image,
-        caption=f"{100 * errors.nme[place]:.2f} %  {errors.keys[place]}",
-        truth=in_crop(batch.image_landmarks[position].cpu().numpy()),
-        prediction=in_crop(errors.predicted[place]),
-    )
-
-
 def _row(faces: Sequence[ShownFace], columns: int) -> Image:
     caption = _CAPTION_PX if any(face.caption for face in faces) else 0
-    cell = _TILE_PX + _GAP_PX
+    cell = TILE_PX + _GAP_PX
     strip = _blank(cell + caption, columns * cell + _GAP_PX)
     for place, face in enumerate(faces):
         left = _GAP_PX + place * cell
-        strip[:_TILE_PX, left : left + _TILE_PX] = _tile(face)
+        strip[:TILE_PX, left : left + TILE_PX] = face_tile(face)
         if caption:
-            _write(strip, _fitted(face.caption, 0.45), (left + 2, _TILE_PX + 18), 0.45)
+            _write(strip, _fitted(face.caption, 0.45), (left + 2, TILE_PX + 18), 0.45)
     return strip
 
 
-def _tile(face: ShownFace) -> Image:
-    """The face centred in a square, its points drawn after it was resized, so that they stay sharp."""
-    side = _TILE_PX * _OVERSAMPLING
+def face_tile(face: ShownFace) -> Image:
+    """The face centred in a square of 256 pixels, its points drawn after it was resized, so that they stay sharp."""
+    side = TILE_PX * _OVERSAMPLING
     height, width = face.image.shape[:2]
     zoom = side / max(height, width)
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
@@ -272,7 +264,7 @@ def _tile(face: ShownFace) -> Image:
             for points in (face.truth, face.prediction)
         ),
     )
-    return np.asarray(cv2.resize(tile, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(tile, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _draw_points(tile: Image, truth: NDArray[np.float64] | None, prediction: NDArray[np.float64] | None) -> None:
@@ -287,7 +279,7 @@ def _draw_points(tile: Image, truth: NDArray[np.float64] | None, prediction: NDA
 
 
 def _title(text: str, columns: int) -> Image:
-    strip = _blank(_TITLE_PX, columns * (_TILE_PX + _GAP_PX) + _GAP_PX)
+    strip = _blank(_TITLE_PX, columns * (TILE_PX + _GAP_PX) + _GAP_PX)
     _write(strip, text, (_GAP_PX, 23), 0.6)
     return strip
 
@@ -307,7 +299,7 @@ def _write(image: Image, text: str, at: tuple[int, int], size: float) -> None:
 def _fitted(text: str, size: float) -> str:
     """The text, cut where it would run into the next tile."""
     whole, length = text, len(text)
-    while length and cv2.getTextSize(text, _FONT, size, 1)[0][0] > _TILE_PX - 4:
+    while length and cv2.getTextSize(text, _FONT, size, 1)[0][0] > TILE_PX - 4:
         length -= 1
         text = whole[:length] + ".."
     return text
@@ -315,7 +307,7 @@ def _fitted(text: str, size: float) -> str:
 
 def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
     """OpenCV's fixed-point pixels. Points far outside are held near, where no line can overflow."""
-    side = _TILE_PX * _OVERSAMPLING
+    side = TILE_PX * _OVERSAMPLING
     x, y = np.rint(np.clip(point, -side, 2 * side) * (1 << _SUBPIXEL_BITS)).astype(int).tolist()
     return x, y
 
@@ -324,7 +316,8 @@ def _blank(height: int, width: int) -> Image:
     return np.full((height, width, 3), _PAPER, dtype=np.uint8)
 
 
-def _jpeg(image: Image) -> bytes:
+def jpeg(image: Image) -> bytes:
+    """`[H, W, 3]`, RGB, as a JPEG."""
     written, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     assert written, "OpenCV encodes any uint8 image"
     return bytes(data)
@@ -352,5 +345,6 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
+    """A name as people write it."""
     return name.replace("_", " ")

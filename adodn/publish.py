@@ -10,6 +10,8 @@ Training is not here, nor how results are shown.
 import hashlib
 import io
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,11 +25,21 @@ from adodn.data.manifest import Manifest
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError
-from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
+from adodn.evaluate import Crop, EvaluationReport, FaceErrors, face_errors, gather, report
 from adodn.model_files import read_files
 from adodn.model_origin import ModelOrigin
 from adodn.models import Network, Prediction
 from adodn.plots import ced_figure, error_sheet
+from adodn.report import (
+    PROVENANCE,
+    Subject,
+    face_maps,
+    model_page,
+    provenance_of,
+    render,
+    shown_faces,
+    usual_subset,
+)
 from adodn.settings import Settings
 from adodn.train import checkpoint
 
@@ -35,6 +47,10 @@ REPORT = "report.json"
 PICTURES = {"ced.png": "png", "faces.jpg": "jpeg"}
 """File name → image type."""
 _EVALUATION_BATCH = 32
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+"""What a file name should not have."""
+_ON_SHEET = 6
+"""Best, median and worst faces of the sheet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +78,27 @@ class Measured:
     """PNG."""
     sheet: bytes
     """JPEG: best, median and worst faces."""
+    crops: Mapping[str, Crop]
+    """The faces that pictures and pages show, by key."""
+
+    def subject(self, label: str) -> Subject:
+        """What a page shows of it, under the name that people have for it."""
+        return Subject(
+            label=label,
+            report=self.report,
+            provenance=provenance_of(self.network, self.config),
+            crops=self.crops,
+            maps=face_maps(self.network, self.crops),
+        )
 
     def files(self) -> dict[str, bytes]:
-        """File name → content, as they are kept and shown: the report, the error of each face, the pictures."""
+        """File name → content, as they are kept and shown: report, error of each face, pictures, provenance."""
         ced, sheet = PICTURES
         return {
             **self.report.files(),
             ced: self.ced,
             sheet: self.sheet,
+            PROVENANCE: provenance_of(self.network, self.config).to_json().encode(),
         }
 
 
@@ -260,7 +289,7 @@ def measure(
     manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
     protocol = config.model.landmark_protocol
     chosen = normaliser or protocol.usual_normaliser
-    loader = _test_loader(config, manifest, dataset_uri, places)
+    loader = test_loader(config, manifest, dataset_uri, places)
 
     @torch.inference_mode()
     def predict(images: torch.Tensor) -> torch.Tensor:
@@ -268,12 +297,16 @@ def measure(
         return prediction.landmarks
 
     errors = face_errors(predict, loader, protocol, chosen)
+    found = report(errors, manifest.dataset, manifest.digest, chosen)
+    on_sheet = {key for keys in errors.extremes(_ON_SHEET).values() for key in keys}
+    crops = gather(loader, on_sheet | shown_faces(found, usual_subset(found)))
     return Measured(
         network=network,
         config=config,
-        report=report(errors, manifest.dataset, manifest.digest, chosen),
+        report=found,
         ced=ced_figure(_curves(errors), chosen),
-        sheet=error_sheet(errors, loader),
+        sheet=error_sheet(errors, crops, count=_ON_SHEET),
+        crops=crops,
     )
 
 
@@ -291,6 +324,8 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     tracker.log_report(measured.report)
     for file_name, content in zip(PICTURES, (measured.ced, measured.sheet), strict=True):
         tracker.log_bytes(f"evaluation/{measured.report.dataset}-{file_name}", content)
+    page = render(model_page(measured.subject(measured.config.run_name)))
+    tracker.log_bytes(page_name(measured.report), page.encode())
     version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
     gate = registry.Gate.default().on(measured.report.dataset, measured.report.normaliser)
     try:
@@ -302,12 +337,39 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     return Published(model_uri=version.uri, is_champion=promoted, reason=reason, run_url=tracker.run_url)
 
 
+def page_name(evaluation: EvaluationReport, subset: str = "", against: str = "") -> str:
+    """Where the page of a model, or of a model against another, lies among the artifacts of its run."""
+    words = [evaluation.dataset, subset or usual_subset(evaluation), *(["against", against] if against else [])]
+    return f"report/{_UNSAFE.sub('_', '-'.join(words))}.html"
+
+
+def tracking_run_of(model: str, places: Settings) -> str:
+    """The id of the MLflow run that trained a model, by whatever name a user has for it.
+
+    Raises:
+        CheckpointError: If there is no such run.
+        ConfigError: If the model is a folder, which belongs to no run.
+        TrackingError: If the registry cannot be reached or has no such model.
+    """
+    if model.startswith("models:/"):
+        from adodn.registry.versions import connect, resolve
+        from adodn.tracking import reaching
+
+        uri, client = connect()
+        with reaching(uri, f"find {model!r}"):
+            return resolve(client, model).run_id
+    if is_on_record(model):
+        raise ConfigError(f"a folder belongs to no MLflow run, got {model!r}; name a run or a registered model")
+    return read_outcome(model, places).tracking_run_id
+
+
 def primary_metric(evaluation: EvaluationReport) -> str:
     """The figure that decides between two models: NME over all faces of the test split."""
     return f"{evaluation.dataset}/all nme@{evaluation.normaliser}"
 
 
-def _test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str, places: Settings) -> ShardLoader:
+def test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str, places: Settings) -> ShardLoader:
+    """The faces of a dataset's test split, un-augmented, as a model of this experiment takes them."""
     return ShardLoader(
         manifest=manifest,
         base_uri=dataset_uri.removesuffix("/manifest.json"),

@@ -17,6 +17,7 @@ from prefect import flow
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -29,6 +30,8 @@ from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
+from adodn.evaluate import ERRORS, read_report
+from adodn.report import summary_markdown
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
@@ -185,9 +188,14 @@ def evaluate(run: str, uri: str, *, step: str = "evaluate") -> dict[str, Any]:
 
 
 def show(answer: dict[str, Any], run: str) -> None:
-    """Publish figures, links and the CED plot."""
+    """Publish figures, a summary in words, links and the CED plot."""
     places = settings.get()
     store = S3Store.from_settings(places)
+    where = publish.evaluation_uri(run, ERRORS, places)
+    summary = summary_markdown(
+        read_report(store.get(where), where), model=answer["model_uri"], decision=answer["reason"]
+    )
+    create_markdown_artifact(markdown=summary, key="summary", description=f"evaluation of {run}")
     create_table_artifact(
         table=answer["results"], key="results", description=f"{answer['model_uri']}: {answer['reason']}"
     )

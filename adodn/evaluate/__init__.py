@@ -8,6 +8,7 @@
 Knows no model (only a function from images to landmarks), and sends nothing anywhere.
 """
 
+from adodn.evaluate.crops import Crop, gather
 from adodn.evaluate.faces import ALL, FaceErrors, figure_names
 from adodn.evaluate.figures import ERRORS, FIGURES, EvaluationReport, Result, read_report, report
 from adodn.evaluate.measuring import PredictFn, Seen, face_errors, joined, to_image
@@ -17,6 +18,7 @@ __all__ = [
     "ALL",
     "ERRORS",
     "FIGURES",
+    "Crop",
     "EvaluationReport",
     "FaceErrors",
     "PredictFn",
@@ -25,6 +27,7 @@ __all__ = [
     "aligned",
     "face_errors",
     "figure_names",
+    "gather",
     "joined",
     "paired",
     "read_report",

@@ -40,6 +40,8 @@ def test_the_bare_name_trains_evaluates_and_registers(deployed: None) -> None:
     assert len(after - before) == 1
     newest = client.get_model_version_by_alias("adodn-68", "challenger")
     assert {newest.version} == after - before
+    pages = [file.path for file in client.list_artifacts(newest.run_id, "report")]
+    assert pages == ["report/synthetic-full.html"]
     predictor = Predictor.load("models:/adodn-68@champion")
     face = next(iter(datasets.open("synthetic", None, num_train=1, num_val=1, num_common=1, num_challenging=1)))
     (found,) = predictor([decode(face.image, "face")], [face.box])
@@ -51,6 +53,7 @@ def test_the_bare_name_trains_evaluates_and_registers(deployed: None) -> None:
         "split test",
     }
     assert artifact("train-progress") == 100
+    assert artifact("summary").startswith(r"## models\:/adodn-68/") and "| **full** |" in artifact("summary")
     shown = {row["name"]: row["value"] for row in json.loads(artifact("results"))}
     assert 0 < shown["synthetic/challenging nme@outer_eye_corners"] < 1
     assert all(artifact(name.replace(".", "-")).startswith("data:image/") for name in publish.PICTURES)

@@ -15,7 +15,7 @@ HOMES = {
     "optuna": ("tune/",),
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
-    "matplotlib": ("adodn/plots.py", "tune/pictures.py", "tune/study_pictures.py"),
+    "matplotlib": ("adodn/plots.py", "adodn/report/drawings.py", "tune/pictures.py", "tune/study_pictures.py"),
     "numba": ("adodn/datasets/rendering/compiled.py",),
     "sqlalchemy": ("tune/storage.py",),
     "typer": ("adodn/cli.py", "adodn/commands/"),

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from adodn import plots
-from adodn.evaluate import face_errors
+from adodn.evaluate import face_errors, gather
 from adodn.protocols import get
 from tests.unit.test_evaluate import make_batch
 
@@ -72,12 +72,12 @@ def test_the_error_sheet_draws_points_on_their_crop() -> None:
     predict = partial(torch.full, (1, 68, 2), 0.25)
     errors = face_errors(lambda images: predict(), [batch], get("68"), "outer_eye_corners")
 
-    sheet = pixels(plots.error_sheet(errors, [batch], count=1))
+    sheet = pixels(plots.error_sheet(errors, gather([batch], errors.keys), count=1))
 
     best = sheet[34 : 34 + 256, 6 : 6 + 256]
     assert np.argwhere(magenta(best)).mean(axis=0) == pytest.approx([63.5, 63.5], abs=1)
     with pytest.raises(ValueError, match="'face-0' is not among them"):
-        plots.error_sheet(errors, [make_batch(1, 1)], count=1)
+        gather([make_batch(1, 1)], errors.keys)
 
 
 def test_contact_sheets_take_images_of_any_shape() -> None:
