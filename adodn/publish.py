@@ -12,19 +12,13 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
-from adodn import models
 from adodn.config import ExperimentConfig
-from adodn.data.cache import ShardCache
-from adodn.data.loader import ShardLoader
-from adodn.data.manifest import Manifest
-from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError
-from adodn.evaluate import EvaluationReport, FaceErrors, face_errors, report
-from adodn.model_files import read_model
-from adodn.models import Network, Prediction
+from adodn.evaluate import ALL, EvaluationReport, FaceErrors
+from adodn.evaluate.running import Showing, evaluate_network
+from adodn.model_files import build_network, read_model
+from adodn.models import Network
 from adodn.plots import ced_figure, error_sheet
 from adodn.settings import Settings
 from adodn.train import checkpoint
@@ -32,7 +26,6 @@ from adodn.train import checkpoint
 REPORT = "report.json"
 PICTURES = {"ced.png": "png", "faces.jpg": "jpeg"}
 """File name → image type."""
-_EVALUATION_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,20 +179,6 @@ def load_model(uri: str) -> tuple[Network, ExperimentConfig]:
     return build_network(config, state), config
 
 
-def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> Network:
-    """A network with these weights, in evaluation mode.
-
-    Raises:
-        CheckpointError: If the weights are of another network.
-    """
-    network = models.build_for(config)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"weights do not fit the model of experiment {config.name!r}: {error}") from error
-    return network.eval()
-
-
 def measure(
     network: Network,
     config: ExperimentConfig,
@@ -207,6 +186,7 @@ def measure(
     places: Settings,
     *,
     normaliser: str | None = None,
+    showing: Showing | None = None,
 ) -> Measured:
     """Evaluate on the test split of a sharded dataset, without fine-tuning, in fp32.
 
@@ -216,34 +196,21 @@ def measure(
         dataset_uri: Manifest or folder of the dataset.
         places: Where stores and servers are.
         normaliser: What errors are divided by; None for the usual one of the protocol.
+        showing: All else that is asked of it.
 
     Raises:
-        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser; or if
-            the model is of several protocols.
+        ConfigError: If the dataset has no test split, no maps bring its protocol and the model's together, or where
+            they meet there is no such normaliser; or if the model is of several protocols.
     """
-    if config.data.sources:
-        raise ConfigError(
-            f"model {config.name!r} is the first stage of cross-protocol training, with branches for "
-            f"{', '.join(branch.name for branch in config.branches)} landmarks; fine-tune it on one dataset with "
-            "`adodn train --from-model`, and evaluate that"
-        )
-    manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
-    protocol = config.model.landmark_protocol
-    chosen = normaliser or protocol.usual_normaliser
-    loader = _test_loader(config, manifest, dataset_uri, places)
-
-    @torch.inference_mode()
-    def predict(images: torch.Tensor) -> torch.Tensor:
-        prediction: Prediction = network(images)
-        return prediction.landmarks
-
-    errors = face_errors(predict, loader, protocol, chosen)
+    asked = showing or Showing()
+    asked = replace(asked, normaliser=normaliser or asked.normaliser)
+    evaluation, batches = evaluate_network(network, config, dataset_uri, places, asked)
     return Measured(
         network=network,
         config=config,
-        report=report(errors, manifest.dataset, manifest.digest, chosen),
-        ced=ced_figure(_curves(errors), chosen),
-        sheet=error_sheet(errors, loader),
+        report=evaluation,
+        ced=ced_figure(_curves(evaluation.errors), evaluation.normaliser),
+        sheet=error_sheet(evaluation.errors, batches),
     )
 
 
@@ -265,22 +232,7 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
 
 def primary_metric(evaluation: EvaluationReport) -> str:
     """The figure that decides between two models: NME over all faces of the test split."""
-    return f"{evaluation.dataset}/all nme@{evaluation.normaliser}"
-
-
-def _test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str, places: Settings) -> ShardLoader:
-    return ShardLoader(
-        manifest=manifest,
-        base_uri=dataset_uri.removesuffix("/manifest.json"),
-        source=S3Store.from_settings(places),
-        cache=ShardCache(places.cache_dir, places.cache_max_bytes),
-        split="test",
-        protocol=config.model.landmark_protocol,
-        data=replace(config.data, dataset=manifest.digest),
-        input_px=config.model.input_px,
-        global_batch=_EVALUATION_BATCH,
-        train=False,
-    )
+    return evaluation.name(ALL, f"nme@{evaluation.normaliser}")
 
 
 def _curves(errors: FaceErrors) -> dict[str, list[float]]:

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     s3_deadline_s: float = 300
     """Of one operation, all its tries and pauses together."""
     bucket: str = "adodn"
-    """Holds `datasets/`, `runs/`, `searches/`, `weights/` and `patterns/`."""
+    """Holds `datasets/`, `runs/`, `searches/`, `evaluations/`, `weights/` and `patterns/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     ray_address: str = ""
@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     def searches_uri(self) -> str:
         """Where searches leave their pictures and best configs."""
         return f"s3://{self.bucket}/searches"
+
+    @property
+    def evaluations_uri(self) -> str:
+        """Where the cells of matrices live, each under the digests of its model, its dataset and what was asked."""
+        return f"s3://{self.bucket}/evaluations"
 
     @property
     def weights_uri(self) -> str:

@@ -8,8 +8,9 @@
 Knows no model (only a function from images to landmarks), and sends nothing anywhere.
 """
 
+from adodn.evaluate.conditions import Conditions
 from adodn.evaluate.faces import ALL, FaceErrors, figure_names
-from adodn.evaluate.figures import ERRORS, FIGURES, EvaluationReport, Result, read_report, report
+from adodn.evaluate.figures import ERRORS, FIGURES, EvaluationReport, Jittered, Result, read_report, report
 from adodn.evaluate.measuring import PredictFn, Seen, face_errors, joined, to_image
 from adodn.evaluate.pairing import aligned, paired
 
@@ -17,8 +18,10 @@ __all__ = [
     "ALL",
     "ERRORS",
     "FIGURES",
+    "Conditions",
     "EvaluationReport",
     "FaceErrors",
+    "Jittered",
     "PredictFn",
     "Result",
     "Seen",
