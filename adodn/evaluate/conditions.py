@@ -5,6 +5,7 @@
 Empty is the usual case: a model on a dataset of its own protocol, faces as they are stored, crops as it was trained on.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -69,13 +70,12 @@ class Conditions:
         Raises:
             ValueError: If it is something else.
         """
-        if not isinstance(data, dict) or not isinstance(data.get("guessed"), list):
-            raise ValueError("conditions must be a table with a list of guessed points")
         try:
-            return _CONDITIONS.validate_python({**data, "guessed": tuple(data["guessed"])})
+            return _CONDITIONS.validate_json(json.dumps(data))  # as JSON, whose lists are tuples
         except ValidationError as error:
             first = error.errors()[0]
-            raise ValueError(f"conditions: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            place = ".".join(map(str, first["loc"])) or "(top)"
+            raise ValueError(f"conditions: {place}: {first['msg']}") from None
 
 
 def tight_boxes(boxes: NDArray[np.float64], landmarks: NDArray[np.float64]) -> int:

@@ -137,7 +137,8 @@ def evaluate_cell(cell: Cell, content: Mapping[str, bytes], places: Settings) ->
 def keep(cell: Cell, evaluation: EvaluationReport, places: Settings) -> None:
     """Put a cell where it is kept; one that is there stays as it is."""
     store, folder, files = S3Store.from_settings(places), cell.folder(places), evaluation.files()
-    store.put(_errors_uri(folder, hashlib.sha256(files[ERRORS]).hexdigest()), files[ERRORS], if_absent=True)
+    # Whatever is there has these bytes, or is damaged.
+    store.put(_errors_uri(folder, hashlib.sha256(files[ERRORS]).hexdigest()), files[ERRORS])
     store.put(f"{folder}/{FIGURES}", files[FIGURES], if_absent=True)
 
 

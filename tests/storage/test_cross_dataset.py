@@ -21,7 +21,7 @@ from adodn.errors import ConfigError, DataError
 from adodn.evaluate import ERRORS, FIGURES, paired, read_report
 from adodn.evaluate.running import Showing
 from adodn.matrix import Column, Given, Prepared, prepare, run_matrix
-from adodn.matrix.cells import evaluate_cell, kept
+from adodn.matrix.cells import evaluate_cell, forget, kept
 from adodn.model_files import write_model
 from adodn.protocols.maps import get_map
 
@@ -43,12 +43,20 @@ def in_29(s3: S3Store, s3_folder: str) -> str:
     return shard_dataset(raw, s3, s3_folder, ImagePolicy())[0]
 
 
-def a_model(folder: Path, seed: int = 0) -> Path:
-    """An untrained model of 68 landmarks as files."""
-    torch.manual_seed(seed)
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two untrained models of 68 landmarks as files."""
+    folders = tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")
     config = recipes.adodn_smoke()
-    write_model(folder, models.build_for(config).state_dict(), config)
-    return folder
+    for seed, folder in enumerate(folders):
+        torch.manual_seed(seed)
+        write_model(folder, models.build_for(config).state_dict(), config)
+    return folders
+
+
+@pytest.fixture
+def model(both: tuple[Path, Path]) -> Path:
+    return both[0]
 
 
 def evaluated(model: Path, dataset: str, out: Path, *words: str) -> dict[str, object]:
@@ -62,9 +70,10 @@ def evaluated(model: Path, dataset: str, out: Path, *words: str) -> dict[str, ob
     return answer
 
 
-def test_a_model_is_measured_on_another_protocol(places: object, dataset: str, in_29: str, tmp_path: Path) -> None:
+def test_a_model_is_measured_on_another_protocol(
+    places: object, dataset: str, in_29: str, model: Path, tmp_path: Path
+) -> None:
     """Its predictions, mapped, on the annotation as it is: what the same faces give by hand; maps end each name."""
-    model = a_model(tmp_path / "model")
     plain = evaluated(model, dataset, tmp_path / "plain")
     crossed = evaluated(model, in_29, tmp_path / "crossed")
 
@@ -88,9 +97,10 @@ def test_a_model_is_measured_on_another_protocol(places: object, dataset: str, i
     assert report.conditions is not None and report.conditions.to_plain() == conditions
 
 
-def test_results_of_other_conditions_are_not_compared(places: object, dataset: str, tmp_path: Path) -> None:
+def test_results_of_other_conditions_are_not_compared(
+    places: object, dataset: str, model: Path, tmp_path: Path
+) -> None:
     """Masks and another crop end the names of all figures, and are refused beside faces as they are."""
-    model = a_model(tmp_path / "model")
     plain, masked, wide = (
         evaluated(model, dataset, tmp_path / name, *words)
         for name, words in (("plain", []), ("masked", ["--mask-seed", "0"]), ("wide", ["--crop-scale", "1.6"]))
@@ -109,9 +119,8 @@ def test_results_of_other_conditions_are_not_compared(places: object, dataset: s
     assert plain["conditions"]["box_source"] == "landmarks"  # type: ignore[index]
 
 
-def test_box_jitter_is_told_with_intervals(places: object, dataset: str, tmp_path: Path) -> None:
+def test_box_jitter_is_told_with_intervals(places: object, dataset: str, model: Path, tmp_path: Path) -> None:
     """Four changes of the boxes, each against the same faces, the same again; a table for people."""
-    model = a_model(tmp_path / "model")
     first = evaluated(model, dataset, tmp_path / "first", "--box-jitter")
     again = evaluated(model, dataset, tmp_path / "again", "--box-jitter")
     told = CliRunner().invoke(build("evaluate"), ["evaluate", str(model), "--dataset", dataset, "--box-jitter"])
@@ -127,8 +136,8 @@ def test_box_jitter_is_told_with_intervals(places: object, dataset: str, tmp_pat
     assert "shift 0.05" in told.stdout and "difference, points" in told.stdout
 
 
-def test_an_impossible_normaliser_names_where_they_meet(places: object, in_29: str, tmp_path: Path) -> None:
-    network, config = publish.load_model(str(a_model(tmp_path / "model")))
+def test_an_impossible_normaliser_names_where_they_meet(places: object, in_29: str, model: Path) -> None:
+    network, config = publish.load_model(str(model))
     five = config.with_fields({"model.protocol": "5"})
 
     with pytest.raises(
@@ -137,8 +146,8 @@ def test_an_impossible_normaliser_names_where_they_meet(places: object, in_29: s
         publish.measure(network, five, in_29, settings.get(), showing=Showing(normaliser="outer_eye_corners"))
 
 
-def planned(places: settings.Settings, folder: Path, *uris: str, **asked: object) -> Prepared:
-    given = [Given(label=name, name=str(a_model(folder / name, seed))) for seed, name in enumerate(("a", "b"))]
+def planned(places: settings.Settings, folders: tuple[Path, Path], *uris: str, **asked: object) -> Prepared:
+    given = [Given(label=label, name=str(folder)) for label, folder in zip("ab", folders, strict=True)]
     columns = [Column(uri=uri, mask_seed=seed) for uri in uris for seed in (None, 0)]
     return prepare(given, columns, Showing(**asked), places)  # type: ignore[arg-type]
 
@@ -148,14 +157,14 @@ def must_not_start() -> None:
 
 
 def test_cells_that_are_kept_need_no_cluster(
-    places: settings.Settings, dataset: str, in_29: str, tmp_path: Path
+    places: settings.Settings, dataset: str, in_29: str, both: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Every cell evaluated once; the matrix then reads them back, and its numbers are those of `adodn evaluate`."""
-    prepared = planned(places, tmp_path, dataset, in_29)
+    prepared = planned(places, both, dataset, in_29)
     for cell in prepared.cells:
         assert kept(cell, places) is None
         evaluate_cell(cell, prepared.models[cell.model].content, places)
-    alone = evaluated(tmp_path / "a", in_29, tmp_path / "alone", "--mask-seed", "0")
+    alone = evaluated(both[0], in_29, tmp_path / "alone", "--mask-seed", "0")
     told: list[tuple[str, str, str]] = []
 
     found = run_matrix(prepared, places, start=must_not_start, told=lambda *news: told.append(news))
@@ -169,15 +178,15 @@ def test_cells_that_are_kept_need_no_cluster(
     assert entry.kept and not entry.same_data
 
 
-def test_another_question_is_another_cell(places: settings.Settings, dataset: str, tmp_path: Path) -> None:
+def test_another_question_is_another_cell(places: settings.Settings, dataset: str, both: tuple[Path, Path]) -> None:
     """Normaliser, crop, masks and jitter are part of what a cell is known by; labels and addresses are not."""
     keys = {
         cell.key
         for asked in ({}, {"normaliser": "pupils"}, {"crop_scale": 1.5}, {"box_jitter": True})
-        for cell in planned(places, tmp_path, dataset, **asked).cells
+        for cell in planned(places, both, dataset, **asked).cells
     }
     renamed = prepare(
-        [Given(label="other", name=str(tmp_path / "a"))],
+        [Given(label="other", name=str(both[0]))],
         [Column(uri=dataset.removesuffix("/manifest.json"))],
         Showing(),
         places,
@@ -188,10 +197,10 @@ def test_another_question_is_another_cell(places: settings.Settings, dataset: st
 
 
 def test_the_first_writer_of_a_cell_wins_and_damage_is_mended(
-    places: settings.Settings, s3: S3Store, dataset: str, tmp_path: Path
+    places: settings.Settings, s3: S3Store, dataset: str, both: tuple[Path, Path]
 ) -> None:
     """A second evaluation leaves the cell as it is; one whose errors were changed is named, removed and made again."""
-    prepared = planned(places, tmp_path, dataset)
+    prepared = planned(places, both, dataset)
     cell = prepared.cells[0]
     evaluate_cell(cell, prepared.models[cell.model].content, places)
     before = s3.get(f"{cell.folder(places)}/{FIGURES}")
@@ -205,17 +214,29 @@ def test_the_first_writer_of_a_cell_wins_and_damage_is_mended(
     with pytest.raises(DataError, match="sha256 must be"):
         kept(cell, places)
 
+    forget(cell, places)
+    assert kept(cell, places) is None
+    evaluate_cell(cell, prepared.models[cell.model].content, places)
+    again = kept(cell, places)
+    assert again is not None and json.loads(before) == json.loads(again.files()[FIGURES])
 
-def test_what_cannot_be_is_told_cell_by_cell(places: settings.Settings, dataset: str, tmp_path: Path) -> None:
+
+def test_what_cannot_be_is_told_cell_by_cell(
+    places: settings.Settings,
+    dataset: str,
+    both: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A model that is not there and a dataset that is not there cost their own row and column only, and exit code 1."""
-    model = a_model(tmp_path / "a")
-    prepared = planned(places, tmp_path, dataset)
-    for cell in prepared.cells:
-        evaluate_cell(cell, prepared.models[cell.model].content, places)
-    command = ["matrix", "--model", f"a={model}", "--model", "gone", "--dataset", dataset]
+    prepared = planned(places, both, dataset)
+    evaluate_cell(prepared.cells[0], prepared.models["a"].content, places)
+    command = ["matrix", "--model", f"a={both[0]}", "--model", "gone", "--dataset", dataset]
     command += ["--dataset", "s3://adodn/nothing/here", "--out", str(tmp_path / "out")]
 
-    done = CliRunner().invoke(build("matrix"), [*command, "--json"])
+    monkeypatch.setattr("adodn.commands.matrix._connect", lambda *words: must_not_start())
+
+    done = CliRunner().invoke(build("matrix"), [*command, "--json"], catch_exceptions=False)
 
     assert done.exit_code == 1, done.output
     answer = json.loads(done.stdout)
@@ -231,11 +252,11 @@ def test_what_cannot_be_is_told_cell_by_cell(places: settings.Settings, dataset:
 
 
 def test_one_face_has_no_interval_and_no_jitter(
-    places: settings.Settings, s3: S3Store, s3_folder: str, tmp_path: Path
+    places: settings.Settings, s3: S3Store, s3_folder: str, both: tuple[Path, Path]
 ) -> None:
     one = datasets.open("synthetic", num_train=0, num_val=0, num_common=1, num_challenging=0, size_px=80)
     uri, _ = shard_dataset(one, s3, s3_folder, ImagePolicy())
-    prepared = planned(places, tmp_path, uri)
+    prepared = planned(places, both, uri)
     for cell in prepared.cells:
         evaluate_cell(cell, prepared.models[cell.model].content, places)
 
