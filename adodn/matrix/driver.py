@@ -100,25 +100,20 @@ def run_matrix(
         ConfigError: If the cluster cannot hold a cell.
         KeyboardInterrupt: At Ctrl-C; what is finished is kept, and the same call goes on.
     """
-    found: dict[str, EvaluationReport] = {}
     failed = dict(prepared.failed)
     for labels, why in failed.items():
         told(*labels, f"failed: {why}")
-    for cell in prepared.cells:
-        known = _known(cell, places, told)
-        if known is not None:
-            found[cell.key] = known
-            told(cell.model, cell.dataset, "kept from before")
+    found = _kept_before(prepared.cells, places, told)
     before = set(found)
     left = {cell.key: cell for cell in prepared.cells if cell.key not in found}
     problems = _run(left, prepared, start, told, cpus_per_cell) if left else {}
     for cell in prepared.cells:
-        if cell.key in problems:
-            failed[cell.model, cell.dataset] = problems[cell.key]
-        elif cell.key not in found:
-            again = kept(cell, places)
-            assert again is not None, "a task that ends well has kept its cell"
-            found[cell.key] = again
+        if cell.key not in found:
+            came = problems.get(cell.key) or _read_back(cell, places)
+            if isinstance(came, str):
+                failed[cell.model, cell.dataset] = came
+            else:
+                found[cell.key] = came
     entries = {
         (cell.model, cell.dataset): Entry.of(
             cell, found[cell.key], subset, prepared.trained_on[cell.model], cell.key in before, places
@@ -142,20 +137,36 @@ def _run(
     def done(cell: Cell, problem: str) -> None:
         if problem:
             problems[cell.key] = problem
-        told(cell.model, cell.dataset, f"failed: {problem}" if problem else "evaluated")
+        for same in (other for other in prepared.cells if other.key == cell.key):
+            told(same.model, same.dataset, f"failed: {problem}" if problem else "evaluated")
 
     contents = {model.digest: model.content for model in prepared.models.values()}
     run_cells(list(left.values()), contents, done=done, cpus_per_cell=cpus_per_cell)
     return problems
 
 
-def _known(cell: Cell, places: Settings, told: Told) -> EvaluationReport | None:
+def _kept_before(cells: Sequence[Cell], places: Settings, told: Told) -> dict[str, EvaluationReport]:
+    """Key → what is kept of it; cells that are damaged are removed."""
+    found = {}
+    for cell in cells:
+        try:
+            known = kept(cell, places)
+        except DataError as error:
+            told(cell.model, cell.dataset, f"damaged, evaluated again: {error}")
+            forget(cell, places)
+            continue
+        if known is not None:
+            found[cell.key] = known
+            told(cell.model, cell.dataset, "kept from before")
+    return found
+
+
+def _read_back(cell: Cell, places: Settings) -> EvaluationReport | str:
+    """What a task that ended well has kept, or why that cannot be read."""
     try:
-        return kept(cell, places)
+        return kept(cell, places) or f"{cell.folder(places)}: is not there; did somebody remove it? Start again"
     except DataError as error:
-        told(cell.model, cell.dataset, f"damaged, evaluated again: {error}")
-        forget(cell, places)
-        return None
+        return f"{error}; start again"
 
 
 def _load(given: Given, places: Settings) -> Loaded:

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,16 +96,3 @@ def test_no_finished_cell_is_evaluated_twice(command: list[str]) -> None:
     assert sum(cell["kept"] for cell in answer["cells"]) >= len(interrupted)
     assert interrupted.items() <= written().items()
     assert done.stderr.count(": evaluated") + done.stderr.count("kept from before") == CELLS
-
-
-def test_a_kept_matrix_is_told_again_without_a_cluster(command: list[str], tmp_path: Path) -> None:
-    """An address where no cluster is does not matter, as nothing is left to evaluate; one failing row costs itself."""
-    more = ["--model", "gone", "--address", "127.0.0.1:1", "--out", str(tmp_path)]
-
-    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=TIMEOUT_S)
-
-    answer = json.loads(done.stdout)
-    assert done.returncode == 1, done.stderr[-3000:]
-    assert len(answer["cells"]) == CELLS and all(cell["kept"] for cell in answer["cells"])
-    assert {cell["model"] for cell in answer["failed"]} == {"gone"}
-    assert "failed" in (tmp_path / "matrix.md").read_text()
