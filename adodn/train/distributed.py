@@ -1,4 +1,4 @@
-"""Ray Train around the plain loop: with `worker.py`, which it starts, the only place that knows of Ray.
+"""Ray Train around the plain loop; `worker.py`, which it starts, and `adodn/matrix/cluster.py` are the others with Ray.
 
     outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 

@@ -7,8 +7,9 @@ import itertools
 import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,32 @@ def test_predictions_are_mapped_and_compared_with_the_annotation_as_it_is() -> N
         assert errors.landmark_errors[:, point] == pytest.approx(wanted, rel=1e-9)
     assert np.array_equal(errors.target, batch.image_landmarks.numpy())
     assert np.array_equal(errors.visible, batch.visible.numpy())
+
+
+@pytest.mark.parametrize("pair", [("68", "29"), ("29", "68"), ("106", "21"), ("19", "29")])
+def test_batch_size_changes_no_bit_of_a_crossing(pair: tuple[str, str]) -> None:
+    """Faces in batches of one or of five: the same landmarks and errors to the last bit."""
+    place, whole = place_of(*pair), faces_of(pair[1], 5)
+    points = protocols.get(pair[0]).num_landmarks
+    answers = torch.rand(5, points, 2, generator=torch.Generator().manual_seed(3))
+    alone = [replace(whole, **{name: value[i : i + 1] for name, value in _fields(whole)}) for i in range(5)]
+
+    together, apart = (
+        evaluate.face_errors(
+            mapped(lambda images: answers[images[:, 0, 0, 0].long()], place),
+            MetBatches(batches, place),
+            place.protocol,
+            "box_size",
+        )
+        for batches in ([whole], alone)
+    )
+
+    assert together.predicted.tobytes() == apart.predicted.tobytes()
+    assert together.target.tobytes() == apart.target.tobytes() and together.nme.tobytes() == apart.nme.tobytes()
+
+
+def _fields(batch: Batch) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(batch, field.name)) for field in fields(batch)]
 
 
 def test_the_annotation_is_mapped_where_the_model_has_fewer_points() -> None:
