@@ -16,6 +16,19 @@ from adodn.evaluate import ALL, EvaluationReport
 from adodn.evaluate.running import Showing
 from adodn.protocols.toml_file import load as load_protocol
 
+Normaliser = Annotated[
+    str, typer.Option(help="What errors are divided by, e.g. pupils or box_size; default: the protocol's usual one.")
+]
+CropScale = Annotated[
+    float | None, typer.Option(help="Side of the crop, in larger sides of the box; default: as it was trained.")
+]
+BoxJitter = Annotated[
+    bool, typer.Option("--box-jitter", help="Measure too how NME changes with boxes moved and scaled.")
+]
+Maps = Annotated[
+    list[Path] | None, typer.Option(help="A protocol's .toml file with maps from or to others; more than once.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
@@ -28,22 +41,13 @@ def evaluate(
     put_on_record: Annotated[
         bool, typer.Option("--register", help="Log to the run, register the model, let it challenge the champion.")
     ] = False,
-    normaliser: Annotated[
-        str,
-        typer.Option(help="What errors are divided by, e.g. pupils or box_size; default: the protocol's usual one."),
-    ] = "",
-    box_jitter: Annotated[
-        bool, typer.Option("--box-jitter", help="Measure too how NME changes with boxes moved and scaled.")
-    ] = False,
+    normaliser: Normaliser = "",
+    box_jitter: BoxJitter = False,
     mask_seed: Annotated[
         int | None, typer.Option(min=0, help="Put drawn masks on all faces; the number says which.")
     ] = None,
-    crop_scale: Annotated[
-        float | None, typer.Option(help="Side of the crop, in larger sides of the box; default: as it was trained.")
-    ] = None,
-    maps: Annotated[
-        list[Path] | None, typer.Option(help="A protocol's .toml file with maps from or to others; more than once.")
-    ] = None,
+    crop_scale: CropScale = None,
+    maps: Maps = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report, errors of each face, and pictures.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -56,13 +60,7 @@ def evaluate(
     if put_on_record and publish.is_on_record(model):
         raise ConfigError(f"--register takes the name of a run, got {model!r}: that model is on record already")
     network, config = publish.load(model, places)
-    asked = Showing(
-        normaliser=normaliser,
-        mask_seed=mask_seed,
-        crop_scale=crop_scale,
-        box_jitter=box_jitter,
-        own_maps=tuple(known for path in maps or () for known in load_protocol(path).maps),
-    )
+    asked = showing(normaliser, crop_scale, box_jitter, maps, mask_seed)
     measured = publish.measure(network, config, dataset, places, showing=asked)
     if put_on_record and measured.report.qualifier:
         raise ConfigError(
@@ -77,6 +75,19 @@ def evaluate(
         answer |= asdict(publish.publish(measured, run.tracking_run_id, places, why=f"run {run.run_name}"))
         publish.write_evaluation(run.run_name, measured, answer, places)
     typer.echo(json.dumps(answer)) if as_json else _show(measured.report, answer)
+
+
+def showing(
+    normaliser: str, crop_scale: float | None, box_jitter: bool, maps: list[Path] | None, mask_seed: int | None = None
+) -> Showing:
+    """What the options ask for."""
+    return Showing(
+        normaliser=normaliser,
+        mask_seed=mask_seed,
+        crop_scale=crop_scale,
+        box_jitter=box_jitter,
+        own_maps=tuple(known for path in maps or () for known in load_protocol(path).maps),
+    )
 
 
 def write_files(measured: publish.Measured, folder: Path) -> None:

@@ -14,15 +14,14 @@ from rich.live import Live
 from rich.table import Table
 
 from adodn import datasets, settings
+from adodn.commands.evaluate import BoxJitter, CropScale, Maps, Normaliser, showing
 from adodn.commands.train import prepare_ray
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.evaluate import ALL
-from adodn.evaluate.running import Showing
 from adodn.matrix import Column, Given, Matrix, Prepared, prepare, run_matrix
-from adodn.protocols.toml_file import load as load_protocol
 from adodn.settings import Settings
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,59})=(.+)")
@@ -48,18 +47,10 @@ def matrix(
     ] = False,
     mask_seed: Annotated[int, typer.Option(min=0, help="Which masks.")] = 0,
     subset: Annotated[str, typer.Option(help="Of the test faces, in the table; all are evaluated.")] = ALL,
-    normaliser: Annotated[
-        str, typer.Option(help="What errors are divided by; default: the usual one of the points compared.")
-    ] = "",
-    crop_scale: Annotated[
-        float | None, typer.Option(help="Side of the crop, in larger sides of the box; default: as trained.")
-    ] = None,
-    box_jitter: Annotated[
-        bool, typer.Option("--box-jitter", help="Measure too how NME changes with boxes moved and scaled.")
-    ] = False,
-    maps: Annotated[
-        list[Path] | None, typer.Option(help="A protocol's .toml file with maps from or to others; more than once.")
-    ] = None,
+    normaliser: Normaliser = "",
+    crop_scale: CropScale = None,
+    box_jitter: BoxJitter = False,
+    maps: Maps = None,
     cpus_per_cell: Annotated[float, typer.Option(min=0.1, help="What each cell asks of the cluster.")] = 1.0,
     address: Annotated[str, typer.Option(help="host:port of a Ray cluster; default: that of the settings.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for matrix.md, .csv, .json and .png.")] = None,
@@ -74,12 +65,7 @@ def matrix(
     Try it: adodn matrix --model first --rendered 50 --masked
     """
     places = settings.get()
-    asked = Showing(
-        normaliser=normaliser,
-        crop_scale=crop_scale,
-        box_jitter=box_jitter,
-        own_maps=tuple(known for path in maps or () for known in load_protocol(path).maps),
-    )
+    asked = showing(normaliser, crop_scale, box_jitter, maps)
     with _resumable():
         uris = [*(dataset or []), *([_rendered(rendered, places)] if rendered else [])]
         columns = [
