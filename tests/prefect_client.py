@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from adodn import settings
 from infra import deployments
 
 _PREFECT = str(Path(sys.executable).parent / "prefect")
@@ -27,3 +32,13 @@ def flow_run(name_or_id: str) -> dict[str, Any]:
 def run_id(output: str) -> str:
     """The id of the flow run that a command said it started."""
     return next(line.split()[-1] for line in output.splitlines() if "UUID" in line)
+
+
+def artifact(key: str) -> Any:
+    """The data of the newest artifact of that key."""
+    with (
+        temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}),
+        get_client(sync_client=True) as client,
+    ):
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    return max(found, key=lambda one: str(one.created)).data

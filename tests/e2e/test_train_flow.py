@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from ray.job_submission import JobSubmissionClient
 
-from adodn import datasets, settings
+from adodn import datasets, publish, settings
 from adodn.data.images import decode
 from adodn.predict import Predictor
-from tests.prefect_client import flow_run, prefect, run_id
+from tests.prefect_client import artifact, flow_run, prefect, run_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
@@ -27,8 +27,9 @@ SMOKE = {
 
 
 def test_the_bare_name_trains_evaluates_and_registers(deployed: None) -> None:
-    """`prefect deployment run train-adodn --watch` completes and leaves a champion that predicts."""
-    client = MlflowClient(settings.get().mlflow_tracking_uri)
+    """`prefect deployment run train-adodn --watch` completes, leaves a champion that predicts, and shows its work."""
+    places = settings.get()
+    client = MlflowClient(places.mlflow_tracking_uri)
     before = {version.version for version in client.search_model_versions("name = 'adodn-68'")}
 
     done = prefect("deployment", "run", "train-adodn", "--watch", "--params", json.dumps(SMOKE))
@@ -43,6 +44,14 @@ def test_the_bare_name_trains_evaluates_and_registers(deployed: None) -> None:
     face = next(iter(datasets.open("synthetic", None, num_train=1, num_val=1, num_common=1, num_challenging=1)))
     (found,) = predictor([decode(face.image, "face")], [face.box])
     assert found.landmarks.shape == (68, 2) and np.isfinite(found.landmarks).all()
+    assert "](data:image/jpeg;base64," in artifact("sharded-faces")
+    assert {row["what"] for row in json.loads(artifact("sharded-dataset"))} >= {"split train", "split val", "split test"}
+    assert artifact("train-progress") == 100
+    shown = {row["name"]: row["value"] for row in json.loads(artifact("results"))}
+    assert 0 < shown["synthetic/challenging nme@outer_eye_corners"] < 1
+    assert all(artifact(name.replace(".", "-")).startswith("data:image/") for name in publish.PICTURES)
+    assert newest.run_id and f"[MLflow run]({places.mlflow_tracking_uri}" in artifact("mlflow-run")
+    assert newest.run_id in artifact("mlflow-run")
 
 
 def test_cancelling_the_flow_stops_its_job(deployed: None) -> None:

@@ -5,19 +5,15 @@ pytest tests/e2e/test_tune_flow.py
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from adodn import datasets, recipes, settings
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
 from tests.finished_training import leave_behind
-from tests.prefect_client import flow_run, prefect, run_id
+from tests.prefect_client import artifact, flow_run, prefect, run_id
 from tune import studies
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
@@ -61,13 +57,3 @@ def test_a_study_ends_with_its_table_and_picture(deployed: None, tmp_path: Path)
     assert [row["variant"] for row in rows] == [variant.name for variant in ablation.variants]
     assert [row["paper"] for row in rows] == [f"{variant.paper:.2f}" for variant in ablation.variants]
     assert artifact("study-picture").startswith("data:image/png;base64,")
-
-
-def artifact(key: str) -> Any:
-    """The data of the newest artifact of that key."""
-    with (
-        temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}),
-        get_client(sync_client=True) as client,
-    ):
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
-    return max(found, key=lambda one: str(one.created)).data

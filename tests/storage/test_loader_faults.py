@@ -32,7 +32,7 @@ ALWAYS = 1000
 FAULTS: dict[str, Fault] = {
     "fault 15: 503 SlowDown": answer(503, "SlowDown"),
     "fault 15: reset in mid-body": reset_in_answer(),
-    "fault 15: stall in mid-body": stall(2, share=0.5),
+    "fault 15: stall in mid-body": stall(6, share=0.5),
     "fault 15: length too large": wrong_length(1000),
     "fault 1: cut under the right length": cut_answer(),
     "fault 3: a flipped bit": flipped_bit,
@@ -50,7 +50,7 @@ def through(s3: S3Store, proxy: FaultProxy) -> S3Store:
     """The store through the proxy, in a hurry, with nothing spoiled yet."""
     proxy.mend()
     return replace(
-        s3, endpoint_url=proxy.url, connect_timeout_s=1, read_timeout_s=1, deadline_s=8, pause_s=0.02, attempts=4
+        s3, endpoint_url=proxy.url, connect_timeout_s=4, read_timeout_s=4, deadline_s=60, pause_s=0.02, attempts=4
     )
 
 
