@@ -110,7 +110,10 @@ def results_table(rows: Iterable[tuple[str, str, str]], caption: str | None = No
 def jitter_table(report: EvaluationReport) -> Table:
     """How the NME changes with the boxes."""
     confidence = f"{100 * report.box_jitter[0].confidence:.0f} % interval"
-    table = Table("boxes", "NME", "difference, points", confidence, caption=f"against {report.name(ALL, 'nme')}")
+    usual = report.name(ALL, f"nme@{report.normaliser}")
+    table = Table(
+        "boxes", "NME", "difference, points", confidence, caption=f"against {usual} with the boxes as they are"
+    )
     for row in report.box_jitter:
         table.add_row(*row.row())
     return table
