@@ -19,9 +19,11 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from adodn import models
 from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError, ConfigError
 from adodn.model_origin import ORIGIN, ModelOrigin
+from adodn.models import Network
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
@@ -51,9 +53,7 @@ def write_model(folder: Path, state: Mapping[str, torch.Tensor], config: Experim
     Returns:
         File name → sha256.
     """
-    # A copy of each tensor, because safetensors refuses those that share memory.
-    tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
-    contents = {CONFIG: config.to_json().encode(), WEIGHTS: safetensors.torch.save(tensors)}
+    contents = file_contents(state, config)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ORIGIN).unlink(missing_ok=True)
     for name, content in contents.items():
@@ -86,6 +86,27 @@ def new_folder(folder: Path) -> Iterator[Path]:
         aside.replace(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def file_contents(state: Mapping[str, torch.Tensor], config: ExperimentConfig) -> dict[str, bytes]:
+    """File name → content of both files, the weights last: equal models give equal bytes."""
+    # A copy of each tensor, because safetensors refuses those that share memory.
+    tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    return {CONFIG: config.to_json().encode(), WEIGHTS: safetensors.torch.save(tensors)}
+
+
+def build_network(config: ExperimentConfig, state: Mapping[str, torch.Tensor]) -> Network:
+    """A network with these weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the weights are of another network.
+    """
+    network = models.build_for(config)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights do not fit the model of experiment {config.name!r}: {error}") from error
+    return network.eval()
 
 
 def read_model(

@@ -15,20 +15,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
-from adodn import models
 from adodn.config import ExperimentConfig
-from adodn.data.cache import ShardCache
-from adodn.data.loader import ShardLoader
-from adodn.data.manifest import Manifest
-from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import CheckpointError, ConfigError, PromotionRefusedError
-from adodn.evaluate import Crop, EvaluationReport, FaceErrors, face_errors, gather, report
-from adodn.model_files import read_files
+from adodn.evaluate import ALL, Crop, EvaluationReport, FaceErrors, gather
+from adodn.evaluate.running import Showing, evaluate_network
+from adodn.model_files import build_network, read_files
 from adodn.model_origin import ModelOrigin
-from adodn.models import Network, Prediction
+from adodn.models import Network
 from adodn.plots import ced_figure, error_sheet
 from adodn.report import (
     PROVENANCE,
@@ -46,7 +40,6 @@ from adodn.train import checkpoint
 REPORT = "report.json"
 PICTURES = {"ced.png": "png", "faces.jpg": "jpeg"}
 """File name → image type."""
-_EVALUATION_BATCH = 32
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 """What a file name should not have."""
 _ON_SHEET = 6
@@ -245,20 +238,6 @@ def is_on_record(model: str) -> bool:
     return model.startswith("models:/") or Path(model).is_dir()
 
 
-def build_network(config: ExperimentConfig, state: dict[str, torch.Tensor]) -> Network:
-    """A network with these weights, in evaluation mode.
-
-    Raises:
-        CheckpointError: If the weights are of another network.
-    """
-    network = models.build_for(config)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"weights do not fit the model of experiment {config.name!r}: {error}") from error
-    return network.eval()
-
-
 def measure(
     network: Network,
     config: ExperimentConfig,
@@ -266,6 +245,7 @@ def measure(
     places: Settings,
     *,
     normaliser: str | None = None,
+    showing: Showing | None = None,
 ) -> Measured:
     """Evaluate on the test split of a sharded dataset, without fine-tuning, in fp32.
 
@@ -275,37 +255,23 @@ def measure(
         dataset_uri: Manifest or folder of the dataset.
         places: Where stores and servers are.
         normaliser: What errors are divided by; None for the usual one of the protocol.
+        showing: All else that is asked of it.
 
     Raises:
-        ConfigError: If the dataset has no test split, its protocol is another, or that has no such normaliser; or if
-            the model is of several protocols.
+        ConfigError: If the dataset has no test split, no maps bring its protocol and the model's together, or where
+            they meet there is no such normaliser; or if the model is of several protocols.
     """
-    if config.data.sources:
-        raise ConfigError(
-            f"model {config.name!r} is the first stage of cross-protocol training, with branches for "
-            f"{', '.join(branch.name for branch in config.branches)} landmarks; fine-tune it on one dataset with "
-            "`adodn train --from-model`, and evaluate that"
-        )
-    manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
-    protocol = config.model.landmark_protocol
-    chosen = normaliser or protocol.usual_normaliser
-    loader = test_loader(config, manifest, dataset_uri, places)
-
-    @torch.inference_mode()
-    def predict(images: torch.Tensor) -> torch.Tensor:
-        prediction: Prediction = network(images)
-        return prediction.landmarks
-
-    errors = face_errors(predict, loader, protocol, chosen)
-    found = report(errors, manifest.dataset, manifest.digest, chosen)
-    on_sheet = {key for keys in errors.extremes(_ON_SHEET).values() for key in keys}
-    crops = gather(loader, on_sheet | shown_faces(found, usual_subset(found)))
+    asked = showing or Showing()
+    asked = replace(asked, normaliser=normaliser or asked.normaliser)
+    found, batches = evaluate_network(network, config, dataset_uri, places, asked)
+    on_sheet = {key for keys in found.errors.extremes(_ON_SHEET).values() for key in keys}
+    crops = gather(batches, on_sheet | shown_faces(found, usual_subset(found)))
     return Measured(
         network=network,
         config=config,
         report=found,
-        ced=ced_figure(_curves(errors), chosen),
-        sheet=error_sheet(errors, crops, count=_ON_SHEET),
+        ced=ced_figure(_curves(found.errors), found.normaliser),
+        sheet=error_sheet(found.errors, crops, count=_ON_SHEET),
         crops=crops,
     )
 
@@ -365,23 +331,7 @@ def tracking_run_of(model: str, places: Settings) -> str:
 
 def primary_metric(evaluation: EvaluationReport) -> str:
     """The figure that decides between two models: NME over all faces of the test split."""
-    return f"{evaluation.dataset}/all nme@{evaluation.normaliser}"
-
-
-def test_loader(config: ExperimentConfig, manifest: Manifest, dataset_uri: str, places: Settings) -> ShardLoader:
-    """The faces of a dataset's test split, un-augmented, as a model of this experiment takes them."""
-    return ShardLoader(
-        manifest=manifest,
-        base_uri=dataset_uri.removesuffix("/manifest.json"),
-        source=S3Store.from_settings(places),
-        cache=ShardCache(places.cache_dir, places.cache_max_bytes),
-        split="test",
-        protocol=config.model.landmark_protocol,
-        data=replace(config.data, dataset=manifest.digest),
-        input_px=config.model.input_px,
-        global_batch=_EVALUATION_BATCH,
-        train=False,
-    )
+    return evaluation.name(ALL, f"nme@{evaluation.normaliser}")
 
 
 def _curves(errors: FaceErrors) -> dict[str, list[float]]:

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     s3_deadline_s: float = 300
     """Of one operation, all its tries and pauses together."""
     bucket: str = "adodn"
-    """Holds `datasets/`, `runs/`, `searches/`, `registry/`, `weights/` and `patterns/`."""
+    """Holds `datasets/`, `runs/`, `searches/`, `registry/`, `evaluations/`, `weights/` and `patterns/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     ray_address: str = ""
@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     def registry_uri(self) -> str:
         """Where it is written who was challenger and champion, and what each registered model was measured to do."""
         return f"s3://{self.bucket}/registry"
+
+    @property
+    def evaluations_uri(self) -> str:
+        """Where the cells of matrices live, each under the digests of its model, its dataset and what was asked."""
+        return f"s3://{self.bucket}/evaluations"
 
     @property
     def weights_uri(self) -> str:

@@ -86,4 +86,6 @@ def _known(run_name: str, dataset_uri: str, places: Settings) -> Evaluation | No
     wanted = {"dataset_digest": manifest.digest, "normaliser": manifest.landmark_protocol.usual_normaliser}
     if any(answer.get(name) != value or getattr(report, name) != value for name, value in wanted.items()):
         return None
+    if report.qualifier:  # of other faces than the usual ones, such as masked ones
+        return None
     return Evaluation(report=report, answer=answer)

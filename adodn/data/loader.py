@@ -8,9 +8,10 @@ Decodes, crops and augments; knows nothing of models or of how ranks talk.
         ...
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from adodn.config import AugmentConfig, DataConfig
 from adodn.data import transforms
 from adodn.data.cache import ShardCache, ShardSource
 from adodn.data.epochs import EpochLoader
-from adodn.data.faces import FaceReader, decode
+from adodn.data.faces import Annotations, FaceReader, decode
 from adodn.data.manifest import Manifest
 from adodn.data.partition import BatchPlan, EpochOrder, GlobalBatches, num_steps, require_share
 from adodn.errors import ConfigError
@@ -28,6 +29,20 @@ from adodn.occlusion.occluder import Occluder, draw_occlusion
 from adodn.occlusion.patterns import Patterns
 from adodn.protocols import LandmarkProtocol
 from adodn.samples import Batch
+
+
+class FaceView(Protocol):
+    """How faces are shown at evaluation where that is not as they are stored (`adodn.evaluate.views`)."""
+
+    def placing(self, keys: Sequence[str], crop_scale: float) -> transforms.Augmentation:
+        """What is done to the crops of some faces."""
+        ...
+
+    def dressed(
+        self, key: str, pixels: transforms.Image, landmarks: transforms.Reals
+    ) -> tuple[transforms.Image, NDArray[np.bool_] | None]:
+        """A stored image with what the face wears, and `[L]`, which landmarks that hides, if any can be."""
+        ...
 
 
 class ShardLoader(EpochLoader[Batch]):
@@ -53,6 +68,7 @@ class ShardLoader(EpochLoader[Batch]):
         num_threads: Threads that prepare batches.
         prefetch: Batches kept ready ahead of the consumer.
         patterns: What the occluder `pattern` draws from.
+        view: How faces are shown; for evaluation alone.
 
     Raises:
         ConfigError: If the split has no faces, the batch cannot be shared, the dataset is not the one `data` names, or
@@ -78,6 +94,7 @@ class ShardLoader(EpochLoader[Batch]):
         num_threads: int = 1,
         prefetch: int = 2,
         patterns: Patterns | None = None,
+        view: FaceView | None = None,
     ) -> None:
         require_share(global_batch, rank, world_size)
         super().__init__(
@@ -89,6 +106,7 @@ class ShardLoader(EpochLoader[Batch]):
         self._data, self.input_px, self._flip = data, input_px, np.array(protocol.flip)
         self._occluder = Occluder(protocol, data.augment if train else AugmentConfig(), patterns)
         self._rank, self._world_size, self._train = rank, world_size, train
+        self._view = None if train else view
 
     def __len__(self) -> int:
         """Batches in an epoch, the same on every rank."""
@@ -132,14 +150,14 @@ class ShardLoader(EpochLoader[Batch]):
         """
         indices, faces = plan.indices, self.faces.annotations(plan.indices)
         draws = transforms.sample_draws(self._seed, epoch, indices)
-        chosen = transforms.draw_augmentation(self._data.augment, draws) if self._train else transforms.Augmentation()
+        chosen = self._augmentation(faces, draws)
         affines = transforms.crop_affine(faces.boxes, crop_scale=self._data.crop_scale, augmentation=chosen)
         landmarks = transforms.move(faces.landmarks, transforms.invert(affines))
         visible = faces.visible
         if self._train:
             landmarks[chosen.flip] = landmarks[chosen.flip][:, self._flip]
             visible[chosen.flip] = visible[chosen.flip][:, self._flip]
-        self._draw(images, indices, affines, chosen)
+        self._draw(images, indices, affines, chosen, faces)
         if self._train:
             self._cover(images, landmarks, visible, draws)
         onward = transforms.stored_to_image(np.eye(2, 3), faces.stored_to_image)
@@ -158,17 +176,33 @@ class ShardLoader(EpochLoader[Batch]):
             subsets=list(faces.subsets),
         )
 
+    def _augmentation(self, faces: Annotations, draws: transforms.Reals) -> transforms.Augmentation:
+        if self._train:
+            return transforms.draw_augmentation(self._data.augment, draws)
+        if self._view is not None:
+            return self._view.placing(faces.keys, self._data.crop_scale)
+        return transforms.Augmentation()
+
     def _draw(
         self,
         images: transforms.Image,
         indices: NDArray[np.int64],
         affines: transforms.Affine,
         chosen: transforms.Augmentation,
+        faces: Annotations,
     ) -> None:
-        """Fill `images` with the crops in their new colours, each finished while the processor still has it at hand."""
+        """Fill `images` with the crops in their new colours, each finished while the processor still has it at hand.
+
+        Landmarks of `faces` that a view hides are no longer visible.
+        """
         colours = np.stack([chosen.brightness, chosen.contrast, chosen.saturation], -1).tolist()
         for place, (data, where) in enumerate(self.faces.encoded(indices)):
-            transforms.warp(decode(data, where), affines[place], images[place])
+            pixels = decode(data, where)
+            if self._view is not None:
+                pixels, hidden = self._view.dressed(faces.keys[place], pixels, faces.landmarks[place])
+                if hidden is not None:
+                    faces.visible[place] &= ~hidden
+            transforms.warp(pixels, affines[place], images[place])
             if self._train:
                 brightness, contrast, saturation = colours[place]
                 transforms.adjust_colours(

@@ -8,9 +8,10 @@
 Knows no model (only a function from images to landmarks), and sends nothing anywhere.
 """
 
+from adodn.evaluate.conditions import Conditions
 from adodn.evaluate.crops import Crop, gather
 from adodn.evaluate.faces import ALL, FaceErrors, figure_names
-from adodn.evaluate.figures import ERRORS, FIGURES, EvaluationReport, Result, read_report, report
+from adodn.evaluate.figures import ERRORS, FIGURES, EvaluationReport, Jittered, Result, read_report, report
 from adodn.evaluate.measuring import PredictFn, Seen, face_errors, joined, to_image
 from adodn.evaluate.pairing import aligned, paired
 
@@ -18,9 +19,11 @@ __all__ = [
     "ALL",
     "ERRORS",
     "FIGURES",
+    "Conditions",
     "Crop",
     "EvaluationReport",
     "FaceErrors",
+    "Jittered",
     "PredictFn",
     "Result",
     "Seen",

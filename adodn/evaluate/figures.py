@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from adodn import metrics
 from adodn.errors import ConfigError
+from adodn.evaluate.conditions import Conditions
 from adodn.evaluate.consistency import check
 from adodn.evaluate.faces import FaceErrors, figure_names
 from adodn.evaluate.files import Kept, pack, to_csv, unpack
@@ -45,6 +46,27 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Jittered:
+    """The NME of all faces with their boxes changed, against the same faces with their boxes as they are."""
+
+    change: str
+    """E.g. `shift 0.05` or `scale 0.90`, of the box's larger side."""
+    nme: float
+    """A fraction, like all below."""
+    difference: float
+    """Mean of changed minus unchanged over faces: positive where the change does harm."""
+    low: float
+    high: float
+    confidence: float
+    num_faces: int
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Change, NME, difference and its interval as text for a table."""
+        shown = f"{100 * self.low:+.2f} … {100 * self.high:+.2f}"
+        return self.change, f"{100 * self.nme:.2f} %", f"{100 * self.difference:+.2f}", shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationReport:
     """All figures of one model on one dataset, and the errors behind them."""
 
@@ -62,6 +84,24 @@ class EvaluationReport:
     checks: tuple[str, ...]
     """What was checked of the figures; a report whose figures contradict each other is never made."""
     errors: FaceErrors = field(repr=False, compare=False)
+    conditions: Conditions | None = None
+    """None where they were not recorded."""
+    box_jitter: tuple[Jittered, ...] = ()
+    """How the headline NME of all faces changes with the boxes; empty where that was not measured."""
+
+    @property
+    def qualifier(self) -> str:
+        """What ends the name of every result; empty in the usual case."""
+        return self.conditions.qualifier if self.conditions else ""
+
+    @property
+    def maps_digest(self) -> str:
+        """Of the maps between protocols that were used; empty where there were none."""
+        return self.conditions.maps_digest if self.conditions else ""
+
+    def name(self, subset: str, figure: str) -> str:
+        """The full name of a figure, e.g. `300w/all nme@pupils via 68-to-5 approximate 2 of 5`."""
+        return _full_name(self.dataset, subset, figure, self.qualifier)
 
     def value(self, name: str) -> float:
         """The figure of that full name, as a fraction.
@@ -99,6 +139,7 @@ class EvaluationReport:
                 dataset_digest=self.dataset_digest,
                 thresholds=self.thresholds,
                 errors=self.errors,
+                conditions=self.conditions,
             )
         )
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in ((_CSV, csv), (ERRORS, npz))}
@@ -115,6 +156,9 @@ class EvaluationReport:
             **head,
             "thresholds": list(self.thresholds),
             "num_faces": len(self.errors),
+            "qualifier": self.qualifier,
+            "conditions": self.conditions.to_plain() if self.conditions else None,
+            "box_jitter": [asdict(row) for row in self.box_jitter],
             "results": [asdict(result) for result in self.results],
             "details": [asdict(result) for result in self.details],
             "left_out": dict(self.left_out),
@@ -128,6 +172,8 @@ def report(
     dataset_digest: str,
     normaliser: str,
     thresholds: Sequence[float] = (0.08, 0.10),
+    *,
+    conditions: Conditions | None = None,
 ) -> EvaluationReport:
     """Sum up each subset, and all faces together.
 
@@ -137,6 +183,7 @@ def report(
         dataset_digest: Of its manifest.
         normaliser: The one that `errors` were measured with.
         thresholds: Of failure rate and AUC, fractions.
+        conditions: Under which they were measured; what is unusual of them ends every figure's name.
 
     Raises:
         DataError: If `full` is not made of `common` and `challenging`.
@@ -147,6 +194,7 @@ def report(
     members = errors.members()
     headline = {subset: _headline(errors.nme[chosen], normaliser, thresholds) for subset, chosen in members.items()}
     details, left_out = _details(errors, members, thresholds)
+    named = partial(_full_name, dataset_name, qualifier=conditions.qualifier if conditions else "")
     return EvaluationReport(
         dataset=dataset_name,
         dataset_digest=dataset_digest,
@@ -154,22 +202,25 @@ def report(
         normaliser=normaliser,
         thresholds=tuple(thresholds),
         results=tuple(
-            Result(name=f"{dataset_name}/{subset} {figure}", value=value, num_faces=int(members[subset].sum()))
+            Result(name=named(subset, figure), value=value, num_faces=int(members[subset].sum()))
             for subset, figures in headline.items()
             for figure, value in figures.items()
         ),
         details=tuple(
-            Result(name=f"{dataset_name}/{subset} {figure}", value=value, num_faces=num_faces)
+            Result(name=named(subset, figure), value=value, num_faces=num_faces)
             for subset, figure, value, num_faces in details
         ),
-        left_out={f"{dataset_name}/{subset} {figure}": why for (subset, figure), why in left_out.items()},
+        left_out={named(subset, figure): why for (subset, figure), why in left_out.items()},
         checks=check(errors, members, headline, thresholds),
         errors=errors,
+        conditions=conditions,
     )
 
 
 def read_report(content: bytes, where: str, *, sha256: str | None = None) -> EvaluationReport:
     """The report whose `errors.npz` this is, made anew: a figure is never believed that its errors do not give.
+
+    What other boxes would have given is not in it, as that has other errors; `figures.json` keeps it.
 
     Args:
         content: Of the file.
@@ -180,7 +231,18 @@ def read_report(content: bytes, where: str, *, sha256: str | None = None) -> Eva
         DataError: If it is another file, or was changed.
     """
     kept = unpack(content, where, sha256=sha256)
-    return report(kept.errors, kept.dataset, kept.dataset_digest, kept.errors.normaliser, kept.thresholds)
+    return report(
+        kept.errors,
+        kept.dataset,
+        kept.dataset_digest,
+        kept.errors.normaliser,
+        kept.thresholds,
+        conditions=kept.conditions,
+    )
+
+
+def _full_name(dataset: str, subset: str, figure: str, qualifier: str) -> str:
+    return " ".join([f"{dataset}/{subset}", figure, *([qualifier] if qualifier else [])])
 
 
 _Detail = tuple[str, str, float, int]

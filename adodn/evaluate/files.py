@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adodn.errors import ConfigError, DataError
+from adodn.evaluate.conditions import Conditions
 from adodn.evaluate.faces import FaceErrors, figure_names
 from adodn.protocols import protocol_from_json, protocol_to_json
 
-_FORMAT = 1
+_FORMAT, _WITHOUT_CONDITIONS = 2, 1
+"""Files from before conditions were kept are read as well."""
 _ARRAYS = {"predicted": "f8", "target": "f8", "visible": "b1", "boxes": "f8", "keys": "U", "subsets": "U", "meta": "U"}
 _TOLD = "predicted_visible"
 _META = ("format", "dataset", "dataset_digest", "protocol", "normaliser", "thresholds")
+_CONDITIONS = "conditions"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -36,6 +39,7 @@ class Kept:
     dataset_digest: str
     thresholds: tuple[float, ...]
     errors: FaceErrors
+    conditions: Conditions | None = None
 
 
 def to_csv(errors: FaceErrors) -> str:
@@ -68,13 +72,13 @@ def pack(kept: Kept) -> bytes:
     """
     errors = kept.errors
     meta = {
-        "format": _FORMAT,
+        "format": _WITHOUT_CONDITIONS if kept.conditions is None else _FORMAT,
         "dataset": kept.dataset,
         "dataset_digest": kept.dataset_digest,
         "protocol": protocol_to_json(errors.protocol),
         "normaliser": errors.normaliser,
         "thresholds": list(kept.thresholds),
-    }
+    } | ({} if kept.conditions is None else {_CONDITIONS: kept.conditions.to_plain()})
     arrays: dict[str, NDArray[Any]] = {name: getattr(errors, name) for name in ("predicted", "target", "boxes")}
     arrays |= {"visible": errors.visible, "keys": np.array(errors.keys), "meta": np.array(json.dumps(meta))}
     arrays["subsets"] = np.array([json.dumps(subsets) for subsets in errors.subsets])
@@ -106,6 +110,7 @@ def unpack(content: bytes, where: str, *, sha256: str | None = None) -> Kept:
     try:
         arrays = _arrays(content)
         meta = _meta(str(arrays.pop("meta")))
+        conditions = Conditions.from_plain(meta[_CONDITIONS]) if _CONDITIONS in meta else None
         errors = FaceErrors(
             protocol=protocol_from_json(meta["protocol"], where=where),
             normaliser=meta["normaliser"],
@@ -120,13 +125,15 @@ def unpack(content: bytes, where: str, *, sha256: str | None = None) -> Kept:
         dataset_digest=meta["dataset_digest"],
         thresholds=tuple(meta["thresholds"]),
         errors=errors,
+        conditions=conditions,
     )
 
 
 def _meta(text: str) -> dict[str, Any]:
     meta = json.loads(text)
-    if not isinstance(meta, dict) or sorted(meta) != sorted(_META) or meta["format"] != _FORMAT:
-        raise ValueError(f"its description must be of format {_FORMAT} with {', '.join(_META)}")
+    names = {_WITHOUT_CONDITIONS: _META, _FORMAT: (*_META, _CONDITIONS)}
+    if not isinstance(meta, dict) or meta.get("format") not in names or sorted(meta) != sorted(names[meta["format"]]):
+        raise ValueError(f"its description must be of format {_FORMAT} with {', '.join(names[_FORMAT])}")
     words = (meta[name] for name in ("dataset", "dataset_digest", "protocol", "normaliser"))
     if not all(isinstance(word, str) for word in words) or not isinstance(meta["thresholds"], list):
         raise ValueError("its description must hold words and a list of thresholds")

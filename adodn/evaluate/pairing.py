@@ -68,7 +68,7 @@ def aligned(reports: Sequence[EvaluationReport], *, subset: str = ALL, figure: s
 
 
 def _refuse_unlike(a: EvaluationReport, b: EvaluationReport) -> None:
-    for name in ("dataset_digest", "protocol", "normaliser"):
+    for name in ("dataset_digest", "protocol", "normaliser", "qualifier", "maps_digest"):
         ours, theirs = getattr(a, name), getattr(b, name)
         if ours != theirs:
             raise DataError(f"models are compared by one {name} only, got {ours!r} and {theirs!r}; evaluate both alike")

@@ -127,6 +127,11 @@ def available() -> tuple[tuple[str, str], ...]:
     return tuple(_MAPS)
 
 
+def known() -> tuple[ProtocolMap, ...]:
+    """Every map that is known, but for the identities."""
+    return tuple(_MAPS.values())
+
+
 def get_map(source: str, target: str) -> ProtocolMap:
     """The map from one protocol to another; from a protocol to itself it changes nothing.
 

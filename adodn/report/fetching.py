@@ -14,6 +14,8 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError, DataError
 from adodn.evaluate import gather
+from adodn.evaluate.running import test_loader
+from adodn.evaluate.views import View
 from adodn.models import Network
 from adodn.report.maps import face_maps
 from adodn.report.subject import Subject, is_evaluation, read_evaluation
@@ -48,8 +50,10 @@ class Fetched:
             )
         known = self.subject.provenance
         config = ExperimentConfig.from_json(known.config) if known else ExperimentConfig(name="faces")
-        config = config.on_dataset(manifest.digest, manifest.landmark_protocol)
-        crops = gather(publish.test_loader(config, manifest, self.dataset_uri, self.places), keys)
+        shown = self.subject.report.conditions
+        view = View(protocol=manifest.landmark_protocol, mask_seed=shown.mask_seed if shown else None)
+        crop_scale = shown.crop_scale if shown else config.data.crop_scale
+        crops = gather(test_loader(config, manifest, self.dataset_uri, self.places, view, crop_scale), keys)
         maps = face_maps(self.network, crops) if self.network is not None else {}
         return replace(self.subject, crops=crops, maps=maps)
 

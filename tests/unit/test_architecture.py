@@ -10,12 +10,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HOMES = {
     "prefect": ("flows/", "infra/", "adodn/prefect_plugin.py"),
-    "ray": ("adodn/train/distributed.py", "adodn/train/worker.py", "flows/", "tune/", "infra/"),
+    "ray": (
+        *("adodn/train/distributed.py", "adodn/train/worker.py", "flows/", "tune/", "infra/"),
+        "adodn/matrix/cluster.py",  # cells of a matrix are tasks; `adodn/evaluate` itself needs no cluster
+    ),
     "mlflow": ("adodn/tracking.py", "adodn/registry/"),
     "optuna": ("tune/",),
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
-    "matplotlib": ("adodn/plots.py", "adodn/report/drawings.py", "tune/pictures.py", "tune/study_pictures.py"),
+    "matplotlib": (
+        "adodn/plots.py",
+        "adodn/report/drawings.py",
+        "adodn/matrix/picture.py",
+        "tune/pictures.py",
+        "tune/study_pictures.py",
+    ),
     "numba": ("adodn/datasets/rendering/compiled.py",),
     "sqlalchemy": ("tune/storage.py",),
     "typer": ("adodn/cli.py", "adodn/commands/"),
