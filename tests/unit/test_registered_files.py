@@ -21,7 +21,7 @@ A, B = (hashlib.sha256(text).hexdigest() for text in (b"a", b"b"))
 
 def version(tag: str | None) -> ModelVersion:
     tags = {} if tag is None else {FILES_TAG: tag}
-    return ModelVersion(name="adodn-68", version=3, run_id="r", tags=tags)
+    return ModelVersion(name="adodn-68", version=3, run_id="r", source="m", tags=tags)
 
 
 def test_digests_name_every_file_by_its_path(tmp_path: Path) -> None:
