@@ -318,8 +318,8 @@ def tracking_run_of(model: str, places: Settings) -> str:
         TrackingError: If the registry cannot be reached or has no such model.
     """
     if model.startswith("models:/"):
+        from adodn.mlflow_server import reaching
         from adodn.registry.versions import connect, resolve
-        from adodn.tracking import reaching
 
         uri, client = connect()
         with reaching(uri, f"find {model!r}"):

@@ -10,43 +10,29 @@ Importing this module takes seconds, because MLflow does; import it where it is 
 
 import json
 import logging
-import os
-import socket
 import tempfile
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
-from urllib.parse import urlsplit
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from adodn.config import ExperimentConfig
-from adodn.errors import TrackingAwayError, TrackingError
+from adodn.errors import TrackingError
 from adodn.evaluate import EvaluationReport
+from adodn.mlflow_server import client_of, explained, is_outage, reaching
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""Some 7 s of retries, where MLflow's own defaults hold a caller for minutes when the server is down; and nothing
-printed, since standard output is for `--json`."""
 PARENT = "mlflow.parentRunId"
 """Tag of a run inside another: the other's id."""
-_CONNECT_S = 5.0
 _DIGEST_LENGTH = 36
 """MLflow stores no longer digest of a dataset."""
 
@@ -159,9 +145,9 @@ class Tracker:
         try:
             self._send_epochs()
         except MlflowException as cause:
-            if not _is_outage(cause):
+            if not is_outage(cause):
                 self._unsent.popleft()  # or it would stand in the way of all that follow
-                raise _explained(cause, self._uri, f"log epoch {epoch}") from cause
+                raise explained(cause, self._uri, f"log epoch {epoch}") from cause
             _log.warning("MLflow at %s is away; %d epochs are kept to be sent later", self._uri, len(self._unsent))
 
     def log_bytes(self, name: str, data: bytes) -> None:
@@ -280,7 +266,7 @@ class Tracker:
         attempts = Retrying(
             stop=stop_after_delay(self._patience_s),
             wait=wait_fixed(1),
-            retry=retry_if_exception(_is_outage),
+            retry=retry_if_exception(is_outage),
             reraise=True,
         )
         with reaching(self._uri, doing):
@@ -323,66 +309,6 @@ def params_of(config: ExperimentConfig) -> dict[str, object]:
 def metric_key(name: str) -> str:
     """A result's name as MLflow allows it: `:` stands for `@`."""
     return name.replace("@", ":")
-
-
-def client_of(uri: str) -> MlflowClient:
-    """A client of the server at that address, which is there.
-
-    Raises:
-        TrackingError: If nothing listens.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    address = urlsplit(uri)
-    if address.scheme in ("http", "https"):
-        port = address.port or (443 if address.scheme == "https" else 80)
-        with (
-            reaching(uri, "connect"),
-            socket.create_connection((address.hostname or "", port), timeout=_CONNECT_S),
-        ):
-            pass
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextmanager
-def reaching(uri: str, doing: str) -> Iterator[None]:
-    """Turn whatever MLflow and the network raise inside into one clear error.
-
-    Raises:
-        TrackingError: Naming the address, what was being done, and the way out.
-    """
-    try:
-        yield
-    except (MlflowException, OSError) as cause:
-        raise _explained(cause, uri, doing) from cause
-
-
-def _explained(cause: Exception, uri: str, doing: str) -> TrackingError:
-    if _is_outage(cause):
-        return TrackingAwayError(
-            f"MLflow at {uri!r} could not be reached (to {doing}): {type(cause).__name__}; "
-            f"start it with `adodn up`, or set ADODN_MLFLOW_TRACKING_URI to where it is"
-        )
-    return TrackingError(f"MLflow at {uri!r} refused to {doing}: {cause}{_way_out(cause)}")
-
-
-def _way_out(cause: Exception) -> str:
-    status = cause.get_http_status_code() if isinstance(cause, MlflowException) else 0
-    if "Invalid Host header" in str(cause):
-        return (
-            "; the server does not know itself by that name: start it with `mlflow server --allowed-hosts HOST:PORT`, "
-            "or set ADODN_MLFLOW_TRACKING_URI to a name that it allows"
-        )
-    if status in (401, 403) or "error code 401" in str(cause):
-        return "; check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    return ""
-
-
-def _is_outage(cause: BaseException) -> bool:
-    """Whether the same call may well succeed a little later."""
-    if isinstance(cause, RestException):
-        return bool(cause.get_http_status_code() >= 500)
-    return isinstance(cause, OSError) or (isinstance(cause, MlflowException) and isinstance(cause.__context__, OSError))
 
 
 def _dataset_input(dataset: DatasetRef) -> DatasetInput:

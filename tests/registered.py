@@ -17,7 +17,8 @@ from adodn import protocols, registry, settings
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.data.store import S3Store
 from adodn.evaluate import EvaluationReport, FaceErrors, report
-from adodn.tracking import Tracker, client_of, params_of
+from adodn.mlflow_server import client_of
+from adodn.tracking import Tracker, params_of
 
 NAME = "adodn-68"
 CONFIG = ExperimentConfig(name="tiny", model=ModelConfig(input_px=64, geometry="none", occlusion="none"))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 
 from adodn.errors import PromotionRefusedError
+from adodn.mlflow_server import reaching
 from adodn.registry.aliases import ledger_of, publish, version_at
 from adodn.registry.evidence import gathered
 from adodn.registry.gate import Gate
 from adodn.registry.judging import Verdict, judge
 from adodn.registry.ledger import Standing
 from adodn.registry.versions import CHALLENGER, ModelVersion, connect, resolve
-from adodn.tracking import reaching
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,12 +10,12 @@ import torch
 
 from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError
+from adodn.mlflow_server import reaching
 from adodn.model_files import CONFIG, WEIGHTS, ModelFiles, read_files
 from adodn.model_origin import ModelOrigin
 from adodn.registry.files import fetch_verified
 from adodn.registry.logged import OWN_FILES
 from adodn.registry.versions import ModelVersion, connect, resolve
-from adodn.tracking import reaching
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -14,13 +14,13 @@ from typing import Literal
 from mlflow import MlflowClient
 
 from adodn.errors import PromotionRefusedError
+from adodn.mlflow_server import reaching
 from adodn.registry.aliases import holder_of, ledger_of, publish, version_at
 from adodn.registry.comparing import Comparison
 from adodn.registry.judging import Row
 from adodn.registry.ledger import Action, Entry, Holder, Ledger, Standing
 from adodn.registry.loading import load_state
 from adodn.registry.versions import CHAMPION, ModelVersion, connect
-from adodn.tracking import reaching
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

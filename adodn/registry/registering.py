@@ -11,6 +11,7 @@ from mlflow.exceptions import RestException
 
 from adodn.config import ExperimentConfig
 from adodn.evaluate import EvaluationReport
+from adodn.mlflow_server import reaching
 from adodn.model_card import DESCRIPTION_CHARACTERS, CardFacts, TrainedOn, model_card
 from adodn.model_files import CONFIG, WEIGHTS
 from adodn.registry.evidence import kept_answer, kept_errors
@@ -19,7 +20,6 @@ from adodn.registry.logged import OWN_FILES, Logged, log_model
 from adodn.registry.moves import challenge
 from adodn.registry.runs import run_record
 from adodn.registry.versions import ModelVersion, connect, resolve, result_tags, version_of
-from adodn.tracking import reaching
 
 
 def register(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Run
 
+from adodn.mlflow_server import reaching
 from adodn.registry.versions import ModelVersion, connect, resolve
-from adodn.tracking import DatasetRef, reaching
+from adodn.tracking import DatasetRef
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

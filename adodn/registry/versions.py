@@ -11,7 +11,8 @@ from mlflow.entities.model_registry import ModelVersion as RegistryEntry
 from adodn import settings
 from adodn.errors import ConfigError
 from adodn.evaluate import EvaluationReport
-from adodn.tracking import client_of, metric_key
+from adodn.mlflow_server import client_of
+from adodn.tracking import metric_key
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
