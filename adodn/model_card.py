@@ -136,16 +136,15 @@ def _evaluation_rows(report: EvaluationReport) -> Iterator[tuple[str, str, str, 
     parts = report.errors.by_subset()
     for subset in sorted(parts, key=lambda name: name != ALL):  # what is left out of a short card are parts
         nme = parts[subset]
-        head = f"{report.dataset}/{subset}"
         low, high = _of_mean(nme, np.inf)
-        named = f"{head} nme@{report.normaliser}"
+        named = report.name(subset, f"nme@{report.normaliser}")
         yield as_code(named), f"{100 * report.value(named):.2f} %", _percents(low, high), str(len(nme))
         for threshold in report.thresholds:
-            named = f"{head} failure_rate@{label(threshold)}"
+            named = report.name(subset, f"failure_rate@{label(threshold)}")
             failed = stats.binomtest(int((nme > threshold).sum()), len(nme))
             low, high = failed.proportion_ci(_CONFIDENCE, "wilson")
             yield as_code(named), f"{100 * report.value(named):.2f} %", _percents(low, high), str(len(nme))
-            named = f"{head} auc@{label(threshold)}"
+            named = report.name(subset, f"auc@{label(threshold)}")
             # The area is the mean of what each face has left below the threshold.
             low, high = _of_mean(np.clip(1 - nme / threshold, 0, None), 1)
             between = f"{low:.4f} to {high:.4f}" if np.isfinite(low) else "–"

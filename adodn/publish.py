@@ -293,7 +293,8 @@ def publish(measured: Measured, tracking_run_id: str, places: Settings, *, why: 
     page = render(model_page(measured.subject(measured.config.run_name)))
     tracker.log_bytes(page_name(measured.report), page.encode())
     version = registry.register(measured.network, measured.config, [measured.report], tracking_run_id, why=why)
-    gate = registry.Gate.default().on(measured.report.dataset, measured.report.normaliser)
+    found = measured.report
+    gate = registry.Gate.default().on(found.dataset, found.normaliser, found.qualifier)
     try:
         comparison = registry.compare(version.name, gate, version=version.version)
         decision = registry.promote(comparison, why=why)

@@ -9,7 +9,7 @@ import numpy as np
 
 from adodn import evaluate, protocols
 from adodn.config import ExperimentConfig, ModelConfig
-from adodn.evaluate import Crop, EvaluationReport
+from adodn.evaluate import Conditions, Crop, EvaluationReport
 from adodn.report import Provenance, Subject
 
 PROTOCOL = protocols.get("68")
@@ -35,6 +35,7 @@ def report(
     subsets: Sequence[tuple[str, ...]] | None = None,
     keys: Sequence[str] | None = None,
     covered: int = 0,
+    conditions: Conditions | None = None,
 ) -> EvaluationReport:
     """A report whose faces have just these NMEs.
 
@@ -45,6 +46,7 @@ def report(
         subsets: Of each face.
         keys: Of each face, ascending.
         covered: The first so many landmarks of the first face are covered.
+        conditions: Under which they were measured.
     """
     faces = len(errors)
     target = truth(faces)
@@ -60,7 +62,26 @@ def report(
         visible=visible,
         boxes=np.repeat([[40.0, 40.0, 120.0, 140.0]], faces, axis=0),
     )
-    return evaluate.report(found, dataset, digest, "outer_eye_corners")
+    return evaluate.report(found, dataset, digest, "outer_eye_corners", conditions=conditions)
+
+
+MASKED = Conditions(
+    model_protocol="98",
+    dataset_protocol="68",
+    via="via 98-to-68 approximate 2 of 68",
+    guessed=("nose_tip",),
+    maps_digest="b" * 64,
+    box_source="dataset",
+    tight_boxes=2,
+    box_policy="landmarks",
+    stored_margin=2.0,
+    stored_max_px=384,
+    crop_scale=1.6,
+    trained_crop_scale=1.3,
+    input_px=64,
+    mask_seed=7,
+)
+"""As unusual as conditions can be."""
 
 
 def provenance(experiment: str = "tiny") -> Provenance:

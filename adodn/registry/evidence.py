@@ -46,7 +46,8 @@ def kept_errors(name: str, reports: Sequence[EvaluationReport]) -> dict[str, str
         digest = hashlib.sha256(content).hexdigest()
         # Even where it lies already: what was damaged there is mended so.
         ledger.store.put(_address(name, digest), content)
-        tags[f"{_ERRORS_TAG}{report.dataset}:{report.normaliser}"] = digest
+        qualifier = f":{report.qualifier}" if report.qualifier else ""
+        tags[f"{_ERRORS_TAG}{report.dataset}:{report.normaliser}{qualifier}"] = digest
     return tags
 
 

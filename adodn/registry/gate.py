@@ -34,6 +34,8 @@ class Primary(_Table):
     """Empty: the one on which both were measured."""
     normaliser: str = ""
     """Empty: the one by which both were measured."""
+    qualifier: str = ""
+    """What ends the result's name where faces were masked or protocols crossed, e.g. `masked 0`; empty: neither."""
     min_improvement: _Share = 0.0
     """The near end of the interval of champion minus challenger must lie beyond it; a fraction, as errors are."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -138,7 +140,7 @@ class Gate(_Table):
             got = f", got {first['input']!r:.80}" if first["type"] != "missing" else ""
             raise ConfigError(f"{where}: {'.'.join(steps) or 'the whole'}: {first['msg']}{got}") from None
 
-    def on(self, dataset: str, normaliser: str = "") -> "Gate":
+    def on(self, dataset: str, normaliser: str = "", qualifier: str = "") -> "Gate":
         """The same, decided on a dataset; an empty name leaves it as it is.
 
         Raises:
@@ -148,7 +150,11 @@ class Gate(_Table):
             return self
         if self.primary.dataset:
             raise ConfigError(f"the gate decides on dataset {self.primary.dataset!r}, asked for is {dataset!r}")
-        named = {"dataset": dataset, "normaliser": self.primary.normaliser or normaliser}
+        named = {
+            "dataset": dataset,
+            "normaliser": self.primary.normaliser or normaliser,
+            "qualifier": self.primary.qualifier or qualifier,
+        }
         return self.model_copy(update={"primary": self.primary.model_copy(update=named)})
 
 

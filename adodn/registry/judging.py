@@ -121,7 +121,9 @@ def _fitting(primary: Primary, evidence: Evidence) -> dict[tuple[str, str], Eval
     return {
         (report.dataset, report.normaliser): report
         for report in evidence.reports
-        if primary.dataset in ("", report.dataset) and primary.normaliser in ("", report.normaliser)
+        if primary.dataset in ("", report.dataset)
+        and primary.normaliser in ("", report.normaliser)
+        and primary.qualifier == report.qualifier
     }
 
 
@@ -132,7 +134,7 @@ def _nothing_common(
     champion: Evidence | None,
 ) -> str:
     def known(evidence: Evidence) -> str:
-        found = (f"{report.dataset} by {report.normaliser}" for report in evidence.reports)
+        found = (f"{report.dataset} by {report.normaliser} {report.qualifier}".strip() for report in evidence.reports)
         return f"version {evidence.version} has {', '.join(found) or 'no evaluation'}"
 
     lacking = [evidence for evidence, fit in ((challenger, ours), (champion, theirs)) if evidence and not fit]
@@ -149,7 +151,7 @@ def _mean(report: EvaluationReport, subset: str, figure: str) -> float:
 
 
 def _title(report: EvaluationReport, subset: str, figure: str) -> str:
-    return f"{report.dataset}/{subset} {figure}@{report.normaliser}"
+    return report.name(subset, f"{figure}@{report.normaliser}")
 
 
 def _primary(

@@ -10,7 +10,7 @@ from adodn.plots import words
 from adodn.report import drawings, faces, published, tables
 from adodn.report import words as say
 from adodn.report.blocks import Block, Bullets, Figure, Page, Paragraph, Picture, Section
-from adodn.report.selection import compared_faces, differing, of_subset, usual_subset
+from adodn.report.selection import called, compared_faces, differing, of_subset, usual_subset
 from adodn.report.single import beside_blocks, config_blocks
 from adodn.report.statistics import Look, compare, distinct_subsets
 from adodn.report.subject import Subject
@@ -46,7 +46,7 @@ def comparison_page(a: Subject, b: Subject, subset: str = "") -> Page:
         Section(title="Provenance", blocks=_provenance(a, b, subset)),
     )
     lead = say.verdict(own, "A", "B") if own else f"Subset {subset} has too few faces for a comparison."
-    of = f"{a.report.dataset}, subset {subset}"
+    of = called(a.report, subset)
     return Page(title=f"A: {a.name} against B: {b.name} on {of}", lead=lead, sections=sections)
 
 

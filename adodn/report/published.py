@@ -123,9 +123,9 @@ def beside(subjects: Sequence[tuple[str, EvaluationReport]]) -> list[Beside]:
 def _value(report: EvaluationReport, column: Column, normaliser: str) -> float | None:
     """Per cent, or None where the report has no such figure of just the papers' faces."""
     subset, figure = column
-    name = f"{report.dataset}/{subset} {figure}" + (f"@{normaliser}" if figure == "nme" else "")
-    if figure != "nme" and normaliser != report.normaliser:
-        return None
+    if report.qualifier or (figure != "nme" and normaliser != report.normaliser):
+        return None  # papers measured neither through maps nor on masked faces
+    name = report.name(subset, f"{figure}@{normaliser}" if figure == "nme" else figure)
     members = report.errors.members().get(subset)
     official = OFFICIAL_FACES[report.dataset].get(subset)
     if members is None or (official is not None and int(members.sum()) != official):

@@ -24,6 +24,11 @@ def usual_subset(report: EvaluationReport) -> str:
     return "full" if "full" in report.errors.members() else ALL
 
 
+def called(report: EvaluationReport, subset: str) -> str:
+    """The faces of a subset in a sentence, with what was unusual about how they were shown."""
+    return f"{report.dataset}, subset {subset}" + (f", {report.qualifier}" if report.qualifier else "")
+
+
 def of_subset(report: EvaluationReport, subset: str) -> FaceErrors:
     """The faces of a subset.
 

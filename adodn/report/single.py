@@ -12,7 +12,7 @@ from adodn.plots import COLOURS, words
 from adodn.report import drawings, faces, published, tables
 from adodn.report import words as say
 from adodn.report.blocks import Block, Bullets, Details, Figure, Page, Paragraph, Picture, Section
-from adodn.report.selection import mapped_faces, of_subset, shown_faces, usual_subset
+from adodn.report.selection import called, mapped_faces, of_subset, shown_faces, usual_subset
 from adodn.report.statistics import distinct_subsets, mean_error
 from adodn.report.subject import Subject
 
@@ -30,12 +30,13 @@ def model_page(subject: Subject, subset: str = "") -> Page:
     report = subject.report
     subset = subset or usual_subset(report)
     errors = of_subset(report, subset)
-    of = f"{report.dataset}, subset {subset}"
+    of = called(report, subset)
     sections = (
         Section(title="Headline figures", blocks=_headline(subject, subset)),
         Section(title="How errors are spread", blocks=(_curves(subject, subset),)),
         Section(title="Where errors lie on a face", blocks=_heat(subject, subset, errors)),
         *_faces(subject, subset, errors),
+        *_boxes(subject),
         Section(title="How to read these figures", blocks=(Bullets(items=say.meaning_of_one(report.normaliser)),)),
         Section(title="What is not here, and what was checked", blocks=_left_out(subject, subset)),
         Section(title="Provenance", blocks=_provenance(subject, subset)),
@@ -111,6 +112,12 @@ def _faces(subject: Subject, subset: str, errors: FaceErrors) -> tuple[Section, 
     if maps:
         sections.append(Section(title="What the occlusion module sees", blocks=(maps,)))
     return tuple(sections)
+
+
+def _boxes(subject: Subject) -> tuple[Section, ...]:
+    if not subject.report.box_jitter:
+        return ()
+    return (Section(title="How much hangs on the boxes", blocks=(tables.box_jitter(subject.report),)),)
 
 
 def _left_out(subject: Subject, subset: str) -> tuple[Block, ...]:

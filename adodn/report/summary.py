@@ -9,7 +9,7 @@ from adodn.evaluate import EvaluationReport
 from adodn.report import published, tables
 from adodn.report import words as say
 from adodn.report.blocks import Table
-from adodn.report.selection import of_subset, usual_subset
+from adodn.report.selection import called, of_subset, usual_subset
 from adodn.report.statistics import mean_error
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&:@])")
@@ -28,7 +28,7 @@ def summary_markdown(report: EvaluationReport, *, model: str, decision: str = ""
         ConfigError: If there is no such subset.
     """
     subset = subset or usual_subset(report)
-    of = f"{report.dataset}, subset {subset}"
+    of = called(report, subset)
     lead = say.mean_sentence(mean_error(of_subset(report, subset).nme), report.normaliser, of)
     shown = [tables.headline(report, subset), *(tables.papers(group) for group in published.beside([(model, report)]))]
     paragraphs = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from adodn.evaluate import EvaluationReport
+from adodn.evaluate import Conditions, EvaluationReport
 from adodn.evaluate.figures import label
 from adodn.plots import words
 from adodn.report.blocks import Table
@@ -35,9 +35,8 @@ def _headline_row(report: EvaluationReport, subset: str) -> tuple[str, ...]:
     error = mean_error(report.errors.by_subset()[subset])
     cells = [subset, str(error.faces), percent(error.mean), span(error.low, error.high)]
     for threshold in map(label, report.thresholds):
-        start = f"{report.dataset}/{subset}"
-        cells.append(percent(report.value(f"{start} failure_rate@{threshold}")))
-        cells.append(f"{report.value(f'{start} auc@{threshold}'):.4f}")
+        cells.append(percent(report.value(report.name(subset, f"failure_rate@{threshold}"))))
+        cells.append(f"{report.value(report.name(subset, f'auc@{threshold}')):.4f}")
     return tuple(cells)
 
 
@@ -155,7 +154,36 @@ def _provenance(subject: Subject, subset: str) -> dict[str, str]:
         "landmarks": f"{report.errors.protocol.num_landmarks}, protocol {report.protocol}",
         "errors divided by": normaliser(report.normaliser),
     }
+    if report.conditions:
+        found |= _conditions(report.conditions)
     if known:
         found["code that measured, commit"] = known.commit
         found["environment"] = ", ".join(f"{name} {version}" for name, version in known.environment.items())
     return found
+
+
+def _conditions(shown: Conditions) -> dict[str, str]:
+    """How faces were cut out and what was changed: on what published figures differ most."""
+    tight = "tight around the annotation" if shown.box_source == "landmarks" else "the dataset's own"
+    trained = "" if shown.crop_scale == shown.trained_crop_scale else f"; trained with {shown.trained_crop_scale:g}"
+    found = {
+        "boxes": f"{tight}; {shown.tight_boxes} are tight around the annotation",
+        "crop": f"{shown.crop_scale:g} times the box's larger side{trained}, as {shown.input_px} × {shown.input_px} px",
+        "masks": "none were put on" if shown.mask_seed is None else f"put on all faces, seed {shown.mask_seed}",
+    }
+    if shown.via:
+        guessed = f"; guessed: {', '.join(map(words, shown.guessed))}" if shown.guessed else ""
+        found["points compared"] = f"{shown.via}{guessed}"
+    return found
+
+
+def box_jitter(report: EvaluationReport) -> Table:
+    """How the error changes when boxes are not where they were."""
+    return Table(
+        caption="The same faces with their boxes moved or scaled, by shares of the box's larger side.",
+        heads=("change of the box", "NME, %", "change, points", "interval"),
+        rows=tuple(
+            (row.change, percent(row.nme), points(row.difference), f"{points(row.low)} to {points(row.high)}")
+            for row in report.box_jitter
+        ),
+    )

@@ -14,16 +14,19 @@ from scipy import stats
 
 from adodn import protocols
 from adodn.errors import ConfigError
-from adodn.evaluate import EvaluationReport, FaceErrors, report
+from adodn.evaluate import Conditions, EvaluationReport, FaceErrors, report
 from adodn.registry.gate import Gate
 from adodn.registry.judging import Evidence, Verdict, judge
+from tests.report_subjects import MASKED
 
 PLAIN = Gate.parse({}, "test")
 HARD = 10
 """Of twenty faces, the second half."""
 
 
-def a_report(errors: list[float], digest: str = "a" * 64, dataset: str = "rendered") -> EvaluationReport:
+def a_report(
+    errors: list[float], digest: str = "a" * 64, dataset: str = "rendered", conditions: Conditions | None = None
+) -> EvaluationReport:
     count = len(errors)
     target = np.zeros((count, 68, 2))
     target[:, 45, 0] = 1  # eyes one pixel apart, so that an error is an NME
@@ -37,7 +40,7 @@ def a_report(errors: list[float], digest: str = "a" * 64, dataset: str = "render
         visible=np.ones((count, 68), dtype=np.bool_),
         boxes=np.array([[0.0, 0, 2, 2]] * count),
     )
-    return report(faces, dataset, digest, "outer_eye_corners")
+    return report(faces, dataset, digest, "outer_eye_corners", conditions=conditions)
 
 
 def evidence(version: int, *reports: EvaluationReport) -> Evidence:
@@ -68,6 +71,20 @@ def test_the_first_champion_needs_no_opponent() -> None:
 
     assert rows(verdict) == {"primary": True, "size": False}
     assert verdict.reason == "100 parameters, at most 99"
+
+
+def test_masked_faces_are_decided_on_only_where_the_gate_says_so() -> None:
+    """Of one dataset measured with and without masks, the plain figures decide, or those of the named qualifier."""
+    plain, worn = a_report(drawn(0.05)), a_report(drawn(0.08), conditions=MASKED)
+    better, worse = a_report(drawn(0.03)), a_report(drawn(0.12), conditions=MASKED)
+    masked = Gate.parse({"primary": {"qualifier": MASKED.qualifier}}, "test")
+
+    champion, challenger = evidence(1, plain, worn), evidence(2, better, worse)
+
+    assert judge(PLAIN, challenger, champion).passed
+    refused = judge(masked, challenger, champion)
+    assert not refused.passed and f"all nme@outer_eye_corners {MASKED.qualifier}" in refused.reason
+    assert "measured" in judge(masked, evidence(2, better), champion).reason
 
 
 @settings(max_examples=15, deadline=None)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from adodn import evaluate, models, protocols
 from adodn.cli import build
 from adodn.errors import ConfigError, DataError
-from adodn.evaluate import EvaluationReport
+from adodn.evaluate import EvaluationReport, Jittered
 from adodn.model_files import write_model
 from adodn.protocols import LandmarkProtocol
 from adodn.report import (
@@ -38,7 +38,7 @@ from adodn.report.blocks import Gallery, Page, Table
 from adodn.report.published import PUBLISHED, beside
 from adodn.report.statistics import Look, compare
 from adodn.statistics import adjusted_pvalues, paired_permutation_test
-from tests.report_subjects import CONFIG, errors, provenance, report, with_pictures
+from tests.report_subjects import CONFIG, MASKED, errors, provenance, report, with_pictures
 from tests.unit.test_report_page import EVIL
 
 OFFICIAL = [("common", "full")] * 554 + [("challenging", "full")] * 135
@@ -196,6 +196,30 @@ def test_what_is_lacking_is_said() -> None:
     for word in ("Faces: they are not stored", "does not say where it comes from", "occlusion_precision"):
         assert word in bare
     assert "Best, median and worst" not in bare
+
+
+def test_a_page_tells_under_which_conditions_it_was_measured() -> None:
+    """Masks, another crop, a map between protocols and moved boxes stand on the page; no paper stands beside them."""
+    moved = Jittered(
+        change="shift 0.05", nme=0.06, difference=0.01, low=0.005, high=0.02, confidence=0.95, num_faces=10
+    )
+    found = replace(report(errors(10, 0.05), conditions=MASKED), box_jitter=(moved,))
+
+    page = render(model_page(Subject(label="folder", report=found)))
+    text = summary_markdown(found, model="folder")
+
+    for word in (
+        "put on all faces, seed 7",
+        "trained with 1.3",
+        "via 98-to-68 approximate 2 of 68",
+        "guessed: nose tip",
+    ):
+        assert word in page, word
+    assert "shift 0.05" in page and "6.00" in page
+    assert "this dataset does not have just the faces" in page
+    assert f"300w, subset all, {MASKED.qualifier}" in text.replace("\\", "")
+    plain = render(model_page(Subject(label="folder", report=report(errors(10, 0.05)))))
+    assert "seed 7" not in plain and "Beside what papers print" in plain
 
 
 @pytest.mark.parametrize("protocol", [*(protocols.get(name) for name in ("5", "19", "21", "29", "98", "106")), SMALL])
