@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from adodn import metrics
 from adodn.evaluate import Conditions, EvaluationReport
 from adodn.evaluate.figures import label
 from adodn.plots import words
@@ -32,11 +33,11 @@ def headline(report: EvaluationReport, subset: str) -> Table:
 
 
 def _headline_row(report: EvaluationReport, subset: str) -> tuple[str, ...]:
-    error = mean_error(report.errors.by_subset()[subset])
+    values = report.errors.by_subset()[subset]
+    error = mean_error(values)
     cells = [subset, str(error.faces), percent(error.mean), span(error.low, error.high)]
-    for threshold in map(label, report.thresholds):
-        cells.append(percent(report.value(report.name(subset, f"failure_rate@{threshold}"))))
-        cells.append(f"{report.value(report.name(subset, f'auc@{threshold}')):.4f}")
+    for threshold in report.thresholds:
+        cells += [percent(metrics.failure_rate(values, threshold)), f"{metrics.auc(values, threshold):.4f}"]
     return tuple(cells)
 
 
