@@ -18,6 +18,7 @@ from adodn.config import ExperimentConfig, ModelConfig
 from adodn.data.store import S3Store
 from adodn.evaluate import EvaluationReport, FaceErrors, report
 from adodn.mlflow_server import client_of
+from adodn.registry.aliases import ledger_of
 from adodn.tracking import Tracker, params_of
 
 NAME = "adodn-68"
@@ -88,6 +89,11 @@ def holder(alias: str = "champion") -> int | None:
     """Who has an alias on MLflow."""
     shown = client().get_registered_model(NAME).aliases
     return int(shown[alias]) if alias in shown else None
+
+
+def actions() -> list[str]:
+    """What the ledger has, whatever MLflow shows."""
+    return [entry.action for entry in ledger_of(NAME).entries()]
 
 
 def _empty() -> None:

@@ -3,7 +3,6 @@
 How aliases move is in `test_promotion.py`.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import mlflow.pyfunc
@@ -16,18 +15,11 @@ from adodn import models, recipes, registry
 from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError, ConfigError, TrackingError
 from adodn.predict import Predictor
-from tests.registered import CONFIG, NAME, MeanColour, a_report, client, fresh_registry, promote, register
+from tests.registered import CONFIG, NAME, MeanColour, a_report, client, promote, register
 
 pytestmark = pytest.mark.integration
 
 SEPBN_BRANCH = recipes.cnt_smoke().with_fields({"name": "cnt_smoke_sepbn", "model.sepbn.placement": "block_ends"})
-
-
-@pytest.fixture
-def run_id(stack: object) -> Iterator[str]:
-    """A training run, and a registry that holds no model yet."""
-    with fresh_registry() as run:
-        yield run
 
 
 @pytest.mark.parametrize("config", [CONFIG, recipes.cnt_smoke(), SEPBN_BRANCH], ids=lambda config: config.name)
