@@ -47,7 +47,11 @@ def test_the_bare_name_trains_evaluates_and_registers(deployed: None) -> None:
     (found,) = predictor([decode(face.image, "face")], [face.box])
     assert found.landmarks.shape == (68, 2) and np.isfinite(found.landmarks).all()
     assert "](data:image/jpeg;base64," in artifact("sharded-faces")
-    assert {row["what"] for row in json.loads(artifact("sharded-dataset"))} >= {"split train", "split val", "split test"}
+    assert {row["what"] for row in json.loads(artifact("sharded-dataset"))} >= {
+        "split train",
+        "split val",
+        "split test",
+    }
     assert artifact("train-progress") == 100
     assert artifact("summary").startswith(r"## models\:/adodn-68/") and "| **full** |" in artifact("summary")
     shown = {row["name"]: row["value"] for row in json.loads(artifact("results"))}
