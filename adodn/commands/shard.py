@@ -108,7 +108,8 @@ def _values(options: list[str]) -> dict[str, int | str]:
         name, _, value = option.partition("=")
         if not name.isidentifier() or not value:
             raise typer.BadParameter(f"an option is NAME=VALUE, e.g. num_train=500, got {option!r}")
-        values[name] = int(value) if value.isdigit() else value
+        # A protocol is called by a word, also where that is "29".
+        values[name] = int(value) if value.isdigit() and name != "protocol" else value
     return values
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from adodn import models
 from adodn.cli import build
+from adodn.commands.shard import open_raw
 from adodn.config import ExperimentConfig, ModelConfig
 from adodn.data import images
 from adodn.model_files import write_model
@@ -86,3 +87,11 @@ def test_patterns_are_written_and_read_back(tmp_path: Path) -> None:
     flags = np.concatenate([points(number)["Occ"] for number in range(1, 6)]) == 1
     assert np.array_equal(Patterns.from_json(out.read_bytes(), "out").hidden, flags)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cofw68", "patterns.json"]
+
+
+def test_a_protocol_is_a_word_also_as_an_option() -> None:
+    """`--option protocol=29` names what `--protocol 29` names; other numbers are numbers."""
+    for option, protocol in ((["source=synthetic", "num_train=3", "protocol=29"], ""), (["num_train=3"], "29")):
+        raw = open_raw("mapped", None, option, protocol)
+        assert raw.protocol.name == "29"
+        assert sum(ref.split == "train" for ref in raw.index()) == 3
