@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def run(given: dict[str, Any]) -> None:
     """Train as one of the workers of a Ray training, from its last checkpoint on."""
-    logging.getLogger("ray.train.v2._internal.util").addFilter(_is_no_error_of_ours)
+    _quiet_ray()
     places = settings.get()
     tracker = _tracker_of(given, places) if rank() == 0 else None
     train_process(
@@ -73,6 +73,17 @@ def own_error(failures: Mapping[int, BaseException]) -> AdodnError | None:
             if isinstance(candidate, AdodnError):
                 return candidate
     return None
+
+
+def _quiet_ray() -> None:
+    """Leave out of the job's log what nobody looks for there: tracebacks of our errors, and a line for each report.
+
+    The level of `LoggingConfig` does not hold for the latter, whose logger Ray names after a file.
+    """
+    logging.getLogger("ray.train.v2._internal.util").addFilter(_is_no_error_of_ours)
+    for name in list(logging.root.manager.loggerDict):
+        if "/ray/train/" in name:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _is_no_error_of_ours(record: logging.LogRecord) -> bool:

@@ -58,6 +58,7 @@ def train_command(dataset_uri: str, run_name: str, *words: str) -> list[str]:
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, errors[-3000:]
+    assert "TrainingReport(" not in out + errors  # Ray's own line for each report
     outcome: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return outcome
 
