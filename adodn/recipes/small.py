@@ -35,7 +35,7 @@ def odn_300w_small() -> ExperimentConfig:
 
 
 def brnet_300w_small() -> ExperimentConfig:
-    """The plain trunk (BRNet) trained as `adodn_300w_small`: what the modules add. Not run here yet.
+    """The plain trunk (BRNet) trained as `adodn_300w_small`: what the modules add. Run at 96 px: EXPERIMENTS.md.
 
     adodn train --recipe brnet_300w_small --dataset s3://…/300w/VERSION
     """
