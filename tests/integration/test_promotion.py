@@ -230,7 +230,12 @@ def test_a_real_network_passes_the_default_gate(run_id: str) -> None:
     plain = ModelConfig(backbone="mobilenet_v2", input_px=32, geometry="none", occlusion="none", low_rank=False)
     config = ExperimentConfig(name="small", model=replace(plain, grid=1))
     measured = Measured(
-        network=models.build(config.model).eval(), config=config, report=a_report(0.1), ced=b"png", sheet=b"jpeg"
+        network=models.build(config.model).eval(),
+        config=config,
+        report=a_report(0.1),
+        ced=b"png",
+        sheet=b"jpeg",
+        crops={},
     )
     first, again = (publish.publish(measured, run_id, settings.get(), why="trained") for _ in range(2))
     assert first.is_champion and first.reason.startswith("the first champion, rendered/all nme@outer_eye_corners")

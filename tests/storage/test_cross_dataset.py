@@ -137,7 +137,7 @@ def test_box_jitter_is_told_with_intervals(places: object, dataset: str, model: 
 
 
 def test_an_impossible_normaliser_names_where_they_meet(places: object, in_29: str, model: Path) -> None:
-    network, config = publish.load_model(str(model))
+    network, config = publish.load(str(model), settings.get())
     five = config.with_fields({"model.protocol": "5"})
 
     with pytest.raises(

@@ -1,6 +1,6 @@
 """`adodn evaluate --out` and `adodn report` on a real S3: faces and maps on the page are those of the dataset.
 
-pytest tests/storage/test_report.py
+pytest tests/storage/test_report_pages.py
 """
 
 import html

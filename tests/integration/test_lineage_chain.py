@@ -1,6 +1,6 @@
 """The whole chain on MLflow and S3: from a prediction of a registered model to the photos, and what breaks it.
 
-pytest tests/integration/test_lineage.py
+pytest tests/integration/test_lineage_chain.py
 """
 
 import json
