@@ -41,6 +41,7 @@ LABELS = {
 }
 """Name in a study → what axes say; other names stand for themselves."""
 
+FAIL, PRUNED = TrialState.FAIL, TrialState.PRUNED
 _SHADES = "cividis"
 """From dark, the best, to light: read alike by every kind of eye, and in grey."""
 _BEST = COLOURS[1]
@@ -103,17 +104,20 @@ def _history(finished: Finished) -> Figure:
     figure, axes = _one("History of the search")
     numbers, errors = np.array([trial.number for trial in finished.trials]), finished.values[:, 0]
     axes.scatter(numbers, errors, s=20, color=COLOURS[5], edgecolors="none", label="trial")
-    best = np.minimum.accumulate(errors)
-    axes.step(numbers, best, where="post", color=COLOURS[0], linewidth=1.8, label=f"best so far: {best[-1]:.3g}")
+    best, last = np.minimum.accumulate(errors), max([*numbers, *finished.others(FAIL), *finished.others(PRUNED)])
+    label = f"best so far: {best[-1]:.3g}"
+    line: dict[str, Any] = {"color": COLOURS[0], "linewidth": 1.8, "label": label}
+    axes.step([*numbers, last], [*best, best[-1]], where="post", **line)
     _mark_defaults(axes, finished)
-    for state, marker in ((TrialState.FAIL, "x"), (TrialState.PRUNED, "|")):
-        lost, word = finished.others(state), "failed" if state == TrialState.FAIL else "stopped early"
+    for state, marker, word in ((FAIL, "x", "failed"), (PRUNED, "|", "stopped early")):
+        lost = finished.others(state)
         if lost:
             foot = np.full(len(lost), 0.02)
             look: dict[str, Any] = {"s": 24, "marker": marker, "color": COLOURS[6], "linewidths": 1.0, "clip_on": False}
             axes.scatter(lost, foot, transform=axes.get_xaxis_transform(), label=f"{word}: {len(lost)}", **look)
     _error_axis(axes, "y", errors)
-    axes.set(xlabel="trial", ylabel=finished.objectives[0])
+    margin = 0.5 + 0.01 * last
+    axes.set(xlabel="trial", ylabel=finished.objectives[0], xlim=(-margin, last + margin))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
     return figure

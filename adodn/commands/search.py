@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -202,27 +203,33 @@ class _Display:
 
 def _line(row: dict[str, Any]) -> str:
     params = "  ".join(f"{name} {_number(value)}" for name, value in row["params"].items())
-    return f"number {row['number']}  {row['state']}  nme {_percent(row)}  {params}  {row['error'] or ''}".rstrip()
+    shown = f"{_percent(row)} %" if _percent(row) else "none"
+    return f"number {row['number']}  {row['state']}  nme {shown}  {params}  {row['error'] or ''}".rstrip()
 
 
 def _table(rows: list[dict[str, Any]], caption: str) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row["params"]))
-    table = Table("trial", "state", "epoch", "val NME", *names, "error", caption=caption)
+    errors = ["error"] if any(row["error"] for row in rows) else []
+    table = Table(caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1))
+    for head in ("trial", "state", "epoch", "NME, %", *names):
+        table.add_column(head, no_wrap=True)
+    for head in errors:
+        table.add_column(head, ratio=1)
     for row in rows:
-        values = (_number(row["params"].get(name, "")) for name in names)
-        table.add_row(
-            str(row["number"]), row["state"], str(row["epochs"]), _percent(row), *values, (row["error"] or "")[:60]
-        )
+        values = (_number(row["params"].get(name, ""), 2) for name in names)
+        shown = [(row["error"] or "")[:60]] if errors else []
+        table.add_row(str(row["number"]), row["state"], str(row["epochs"]), _percent(row), *values, *shown)
     return table
 
 
 def _percent(row: dict[str, Any]) -> str:
+    """The objective, else the last epoch's error, in per cent; empty before the first."""
     value = row["values"][0] if row["values"] else row["nme"]
-    return "" if value is None else f"{100 * value:.3f} %"
+    return "" if value is None else f"{100 * value:.3f}"
 
 
-def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _number(value: object, digits: int = 3) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _show(found: dict[str, Any], objectives: Sequence[str]) -> None:
