@@ -27,6 +27,8 @@ from adodn.validation.shape_model import fit, standardised
 
 _SHARE = 0.6
 """Of a map's colour over the face."""
+_TINY = 1e-9
+"""Of a face's size: landmarks nearer than this lie in one place."""
 _LONGEST = 28
 """Characters of a name in a legend."""
 _A, _B = COLOURS[:2]
@@ -67,9 +69,17 @@ def ced(
 
 
 def mean_face(errors: FaceErrors) -> Numbers:
-    """`[L, 2]`, the mean shape of the annotation with left and right alike; y grows downwards."""
+    """`[L, 2]`, the mean shape of the annotation with left and right alike; y grows downwards.
+
+    Where no face has its landmarks in more than a place or two, their mean as they are.
+    """
     shapes = standardised(errors.target)
-    mean = fit(shapes, errors.protocol).mean if errors.protocol.normalisers else shapes.mean(axis=0)
+    middle = np.median(shapes.real, axis=1) + 1j * np.median(shapes.imag, axis=1)
+    spread = np.median(np.abs(shapes - middle[:, None]), axis=1)
+    faces = shapes[np.isfinite(spread) & (spread > _TINY)]
+    if not len(faces):
+        return np.asarray(errors.target.mean(axis=0))
+    mean = fit(faces, errors.protocol).mean if errors.protocol.normalisers else faces.mean(axis=0)
     return np.stack([mean.real, mean.imag], axis=-1)
 
 

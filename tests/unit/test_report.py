@@ -222,6 +222,20 @@ def test_a_page_tells_under_which_conditions_it_was_measured() -> None:
     assert "seed 7" not in plain and "Beside what papers print" in plain
 
 
+@pytest.mark.parametrize("degenerate", [6, 3])
+def test_faces_whose_landmarks_lie_in_one_place_have_a_page(degenerate: int) -> None:
+    """Annotations that no shape can be fitted to, all of them or some, cost the page its mean face, not the page."""
+    found = report(errors(6, 0.05)).errors
+    target = found.target.copy()
+    target[:degenerate] = 0
+    target[:, 45, 0] += 40
+    flat = replace(found, target=target, predicted=target + 1)
+
+    page = render(model_page(Subject(label="flat", report=evaluate.report(flat, "300w", "a" * 64, flat.normaliser))))
+
+    assert "Where errors lie on a face" in page
+
+
 @pytest.mark.parametrize("protocol", [*(protocols.get(name) for name in ("5", "19", "21", "29", "98", "106")), SMALL])
 @pytest.mark.parametrize("faces", [1, 2, 7])
 def test_every_protocol_has_a_page(protocol: LandmarkProtocol, faces: int) -> None:
