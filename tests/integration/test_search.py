@@ -17,6 +17,8 @@ from mlflow import MlflowClient
 
 from adodn import recipes, settings
 from adodn.data.store import S3Store
+from adodn.train import alone
+from infra import processes
 from infra.stack import StackInfo
 from tests.processes import TIMEOUT_S
 from tune import storage
@@ -191,6 +193,30 @@ def test_another_search_is_refused(resumed: dict[str, Any], space: Path, words: 
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert message in done.stderr
     assert len(storage.load("killed", settings.get()).trials) == before
+
+
+def test_a_trial_whose_process_dies_goes_on(stack: StackInfo, space: Path) -> None:
+    """SIGKILL after its first checkpoint: the trial comes to its end under its name, each epoch once on MLflow."""
+    process = subprocess.Popen(
+        command(space, "--trials", "1", "--set", "train.epochs=6", name="crashed"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    store, index = S3Store.from_settings(settings.get()), f"{settings.get().runs_uri}/crashed-0000/{alone.INDEX}"
+    wait_for(lambda: store.exists(index))
+    (victim,) = (one for one in processes.marked(stack.home, "ray") if "ImplicitFunc" in " ".join(one.cmdline()))
+    victim.kill()
+    out, said = process.communicate(timeout=TIMEOUT_S)
+
+    assert process.returncode == 0, said[-3000:]
+    (trial,) = json.loads(out.strip().splitlines()[-1])["trials"]
+    assert (trial["state"], trial["epochs"]) == ("COMPLETE", 6)
+    client = MlflowClient(settings.get().mlflow_tracking_uri)
+    experiment = client.get_experiment_by_name("adodn").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'crashed-0000'")
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert sorted(metric.step for metric in history) == [1, 2, 3, 4, 5, 6]
 
 
 def test_ctrl_c_says_how_to_go_on(stack: StackInfo, space: Path) -> None:
