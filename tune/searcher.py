@@ -62,6 +62,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         self._trials: dict[str, Trial] = {}
         self._noted: dict[int, int] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StudySearcher":
+        """Itself, should Tune copy it: a study, a display and a database have no copies."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles what it is given into files that nobody ever reads; a display could not be."""
+        return {}
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial's job.
 

@@ -3,6 +3,7 @@
 pytest tests/unit/test_study.py
 """
 
+import copy
 import math
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, Trial, TrialState
+from ray import cloudpickle
 
 from adodn import recipes, settings
 from adodn.errors import SearchError
@@ -342,3 +344,13 @@ def test_two_objectives_have_a_front(places: Settings) -> None:
 
     assert sorted(row["number"] for row in answer(study, places)["best"]) == [0, 1]
     assert [trial.number for trial in current(study)] == [0, 1, 2]
+
+
+def test_a_search_with_a_live_table_can_be_pickled_by_tune(places: Settings) -> None:
+    """Tune writes what it was given to files that nobody reads; a display, which has locks, must not stop it."""
+    trainings = Trainings(begun(places))
+    trainings.display = threading.RLock()  # type: ignore[attr-defined]
+    searcher = StudySearcher(trainings.study, SPACE, METRIC, trainings, places)
+
+    assert isinstance(cloudpickle.loads(cloudpickle.dumps(searcher)), StudySearcher)
+    assert copy.deepcopy(searcher) is searcher
