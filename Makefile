@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test chaos check bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -17,6 +17,9 @@ demo: $(VENV)/installed  ## the whole chain on rendered faces
 
 test: $(VENV)/installed  ## all tests, real services included; those that need them in one process, the others beside
 	$(BIN)/python -m pytest --numprocesses 2
+
+chaos: $(VENV)/installed  ## kills, hangs, cut networks, several nodes; what this machine does not permit is skipped
+	$(BIN)/python -m pytest tests/chaos
 
 check: $(VENV)/installed  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
