@@ -6,6 +6,7 @@ Read from the environment (`ADODN_…`), else from `$ADODN_HOME/stack.env`, whic
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -48,6 +49,11 @@ class Settings(BaseSettings):
     """Database of the studies of `adodn search`, as SQLAlchemy writes it, e.g. postgresql+psycopg://user@host/studies."""
     study_patience_s: float = 120
     """How long a search waits for that database when it went away."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines that say how far a training is: for people, or an object a line."""
+    system_metrics_every_s: float = Field(default=10, ge=0)
+    """Between two looks at processor, memory, GPU, disk and network of each node that trains; 0: none."""
 
     @property
     def datasets_uri(self) -> str:

@@ -115,6 +115,8 @@ def _retrain(best: str, uri: str, seeds: int, workers: int, gpu: bool) -> None:
 
 def _run(command: list[str], search: str) -> None:
     """Search on the Ray cluster, and show how far it is."""
+    dashboard = settings.get().ray_dashboard_url
+    create_link_artifact(link=dashboard, link_text="Ray dashboard", key="search-ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key="search-progress", description=f"searching {search}")
     assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
@@ -141,7 +143,6 @@ def _show(found: dict[str, Any], places: Settings) -> None:
         description=f"best of search {found['name']}",
     )
     create_link_artifact(link=places.mlflow_tracking_uri, link_text="MLflow", key="search-mlflow")
-    create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="search-ray-dashboard")
 
 
 def _show_findings(found: Findings) -> None:

@@ -5,7 +5,6 @@ prefect deployment run train-adodn --param recipe=adodn_rendered --watch
 
 import base64
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,12 +31,12 @@ from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.evaluate import ERRORS, read_report
 from adodn.report import summary_markdown
+from adodn.train.progress import finished_share
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
 DEFAULT_RECIPE = RecipeName("adodn_rendered")
-_EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,12 +152,14 @@ def command(
 
 def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
     """Run a command that trains on the Ray cluster, and show how far it is; `step` is unique in the flow."""
+    dashboard = settings.get().ray_dashboard_url
+    create_link_artifact(link=dashboard, link_text="Ray dashboard", key="ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
     assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
     def on_line(line: str) -> None:
-        if found := _EPOCH.search(line):
-            update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
+        if (share := finished_share(line)) is not None:
+            update_progress_artifact(progress, progress=100 * share)
 
     run_job(step, words, on_line)
     update_progress_artifact(progress, progress=100.0)
@@ -200,7 +201,6 @@ def show(answer: dict[str, Any], run: str) -> None:
         table=answer["results"], key="results", description=f"{answer['model_uri']}: {answer['reason']}"
     )
     create_link_artifact(link=answer["run_url"], link_text="MLflow run", key="mlflow-run")
-    create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="ray-dashboard")
     for name, kind in publish.PICTURES.items():
         encoded = base64.b64encode(store.get(publish.evaluation_uri(run, name, places))).decode()
         create_image_artifact(image_url=f"data:image/{kind};base64,{encoded}", key=name.replace(".", "-"))

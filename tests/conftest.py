@@ -55,6 +55,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
         enter_home(patch, home)
         if shared_data:
             patch.setenv("ADODN_SHARED_DATA", shared_data)
+        patch.setenv("ADODN_SYSTEM_METRICS_EVERY_S", "1")  # trainings here are short
         # As the stack has it for its jobs.
         patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         info = local_stack.up(progress=lambda line: None)

@@ -26,6 +26,7 @@ from adodn.train import checkpoint
 from adodn.train.driver import check, conclude, start_tracking
 from adodn.train.loop import val_metric
 from adodn.train.process import Reports, Share, train_process
+from adodn.train.progress import Progress
 from adodn.train.state import TrainState
 from adodn.train.uploads import Uploads
 
@@ -88,7 +89,9 @@ def train(
             device=torch.device("cuda" if use_gpu else "cpu"),
             wrap=lambda network: network,
             saved=kept.read_last,
-            reports=Reports(report, tracker, every_steps=None),
+            reports=Reports(
+                report, tracker, every_steps=None, progress=Progress(val_metric(config), places.log_format)
+            ),
         )
     except Exception:
         tracker.finish("FAILED")

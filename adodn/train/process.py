@@ -6,7 +6,6 @@
 this module before its first step, so what only a driver needs, pictures above all, is not imported here.
 """
 
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from adodn.train.frozen import freeze
 from adodn.train.initial import get_by_digest, start_from_weights
 from adodn.train.loaders import Supply, open_loaders
 from adodn.train.loop import fit, synchronise, val_metric
+from adodn.train.progress import Progress
 from adodn.train.state import TrainState, build_state
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class Share:
 
 
 class Reports:
-    """What becomes of a training's progress: checkpoints, figures on MLflow, and a line an epoch.
+    """What becomes of a training's progress: checkpoints, figures on MLflow, and lines for people.
 
     Args:
         report: Takes the state and metrics of a checkpoint.
         tracker: Takes the metrics of an epoch; of one process only.
         every_steps: Checkpoints between epochs; None: none.
+        progress: Writes lines, where there is a tracker.
     """
 
     def __init__(
@@ -56,13 +57,17 @@ class Reports:
         report: Callable[[TrainState, dict[str, float]], None],
         tracker: "Tracker | None",
         every_steps: int | None,
+        progress: Progress,
     ) -> None:
         self._report = report
         self._tracker = tracker
         self._every_steps = every_steps
+        self._progress = progress
 
     def after_step(self, state: TrainState) -> None:
-        """Checkpoint in mid-epoch, when asked to."""
+        """Show how far it is, and checkpoint in mid-epoch, when asked to."""
+        if self._tracker is not None:
+            self._progress.after_step(state)
         if self._every_steps and state.step % self._every_steps == 0:
             synchronise(state)
             # No validation yet: infinity keeps it from being taken for the best.
@@ -72,9 +77,7 @@ class Reports:
         """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again."""
         if self._tracker is not None:
             self._tracker.log_epoch(state.epoch, metrics)
-            # To the job's log, where people look; Ray would print a `print` twice.
-            sys.stdout.write(_line(state, metrics) + "\n")
-            sys.stdout.flush()
+            self._progress.after_epoch(state, metrics)
         self._report(state, metrics)
 
 
@@ -136,12 +139,3 @@ def _patterns(config: ExperimentConfig, store: S3Store, places: Settings) -> Pat
         return None
     uri = f"{places.patterns_uri}/{wanted}"
     return Patterns.from_json(get_by_digest(store, uri), uri)
-
-
-def _line(state: TrainState, metrics: dict[str, float]) -> str:
-    return (
-        f"epoch {state.epoch}/{state.config.train.epochs}  "
-        f"loss {metrics['train/loss']:.5f}  val nme {100 * metrics[val_metric(state.config)]:.2f} %  "
-        f"best {100 * state.best_nme:.2f} % (epoch {state.best_epoch})  "
-        f"{metrics['train/faces_per_second']:.0f} faces/s  waiting {100 * metrics['train/data_wait_fraction']:.0f} %"
-    )

@@ -34,6 +34,7 @@ class TrainState:
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: Schedule
+    steps_per_epoch: int
     average: WeightAverage[Network] | None = None
     """The running average of the weights, where the experiment asks for it."""
     epoch: int = 0
@@ -54,6 +55,11 @@ class TrainState:
         """Whether all epochs are done, or the last gain lies too far back."""
         train = self.config.train
         return self.epoch >= train.epochs or self.epoch - self.best_epoch >= train.early_stop_patience
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all epochs."""
+        return self.config.train.epochs * self.steps_per_epoch
 
     @property
     def result(self) -> Network:
@@ -122,5 +128,6 @@ def build_state(config: ExperimentConfig, network: Network, model: nn.Module, st
         model=model,
         optimiser=optimiser,
         schedule=Schedule(optimiser, config.train, config.train.epochs * steps),
+        steps_per_epoch=steps,
         average=WeightAverage(network, decay) if decay is not None else None,
     )

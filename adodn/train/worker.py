@@ -4,6 +4,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train import checkpoint
+from adodn.train.loop import val_metric
 from adodn.train.peers import rank
 from adodn.train.process import Reports, Share, train_process
+from adodn.train.progress import Progress
 from adodn.train.state import TrainState
 from adodn.train.uploads import Uploads
 
@@ -31,20 +34,25 @@ def run(given: dict[str, Any]) -> None:
     """Train as one of the workers of a Ray training, from its last checkpoint on."""
     _quiet_ray()
     places = settings.get()
+    config = ExperimentConfig.from_json(given["config"])
     tracker = _tracker_of(given, places) if rank() == 0 else None
-    train_process(
-        ExperimentConfig.from_json(given["config"]),
-        Share(**given["share"]),
-        places,
-        device=ray.train.torch.get_device(),
-        wrap=partial(
-            ray.train.torch.prepare_model,
-            move_to_device=False,
-            parallel_strategy_kwargs={"forward_sync_buffers": False},
-        ),
-        saved=_saved,
-        reports=Reports(_RayReport(S3Store.from_settings(places)), tracker, given["checkpoint_every_steps"]),
-    )
+    progress = Progress(val_metric(config), places.log_format)
+    with _system_metrics(given["tracking_run_id"], places):
+        train_process(
+            config,
+            Share(**given["share"]),
+            places,
+            device=ray.train.torch.get_device(),
+            wrap=partial(
+                ray.train.torch.prepare_model,
+                move_to_device=False,
+                parallel_strategy_kwargs={"forward_sync_buffers": False},
+            ),
+            saved=_saved,
+            reports=Reports(
+                _RayReport(S3Store.from_settings(places)), tracker, given["checkpoint_every_steps"], progress
+            ),
+        )
     if tracker is not None:
         tracker.finish()  # sends what an outage held back
 
@@ -97,6 +105,17 @@ def _tracker_of(given: dict[str, Any], places: Settings) -> "Tracker":
     tracker = Tracker(places.mlflow_tracking_uri)
     tracker.attach(given["tracking_run_id"])
     return tracker
+
+
+def _system_metrics(tracking_run_id: str, places: Settings) -> AbstractContextManager[None]:
+    """Of this node, by the first of its workers."""
+    context = ray.train.get_context()
+    if context.get_local_rank() != 0 or not places.system_metrics_every_s:
+        return nullcontext()
+    from adodn.system_metrics import watched  # MLflow, as above
+
+    node = f"node_{context.get_node_rank()}"
+    return watched(places.mlflow_tracking_uri, tracking_run_id, node, every_s=places.system_metrics_every_s)
 
 
 def _saved() -> dict[str, Any] | None:

@@ -155,6 +155,16 @@ def test_a_run_keeps_its_checkpoint_address_and_pictures(calm: dict[str, Any]) -
     ]
 
 
+def test_a_run_shows_its_speed_and_its_machine(calm: dict[str, Any]) -> None:
+    """Beside losses: throughput, the share of time that waits for data, and what the node was doing meanwhile."""
+    metrics = MlflowClient(settings.get().mlflow_tracking_uri).get_run(calm["tracking_run_id"]).data.metrics
+
+    assert metrics["train/faces_per_second"] > 0
+    assert 0 <= metrics["train/data_wait_fraction"] < 1
+    assert 0 <= metrics["system/node_0/cpu_utilization_percentage"] <= 100
+    assert metrics["system/node_0/system_memory_usage_megabytes"] > 100
+
+
 def test_a_finished_run_is_not_trained_again(dataset_uri: str, calm: dict[str, Any]) -> None:
     """The same name again answers the same outcome, from the same MLflow run."""
     assert finished(start(dataset_uri, "calm", *DOUBLE)) == calm

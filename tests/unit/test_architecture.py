@@ -14,7 +14,7 @@ HOMES = {
         *("adodn/train/distributed.py", "adodn/train/worker.py", "flows/", "tune/", "infra/"),
         "adodn/matrix/cluster.py",  # cells of a matrix are tasks; `adodn/evaluate` itself needs no cluster
     ),
-    "mlflow": ("adodn/mlflow_server.py", "adodn/tracking.py", "adodn/registry/"),
+    "mlflow": ("adodn/mlflow_server.py", "adodn/tracking.py", "adodn/system_metrics.py", "adodn/registry/"),
     "optuna": ("tune/",),
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
