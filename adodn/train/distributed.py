@@ -16,7 +16,6 @@ import ray
 import ray.train
 import ray.train.torch
 from ray.train import (
-    CheckpointConfig,
     FailureConfig,
     LoggingConfig,
     RunConfig,
@@ -25,12 +24,11 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from adodn.config import ExperimentConfig
-from adodn.errors import AdodnError, CheckpointError
+from adodn.errors import AdodnError
 from adodn.publish import Outcome
 from adodn.settings import Settings
 from adodn.train import worker
 from adodn.train.driver import check, conclude, start_tracking
-from adodn.train.loop import val_metric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,23 +85,24 @@ def train(
                 "loader_threads": resources.loader_threads,
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
+            "run_name": run_name,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
         },
         scaling_config=_scaling(resources),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
-        run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
+        run_config=_run_config(run_name, resources, places, callbacks),
     )
     try:
-        result = trainer.fit()
+        trainer.fit()
     except ray.train.TrainingFailedError as error:
         tracker.finish("FAILED")
         raise _cause(error) from error
     except BaseException:
         tracker.finish("KILLED")
         raise
-    return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
+    return conclude(tracker, run_name, places)
 
 
 def _scaling(resources: Resources) -> ScalingConfig:
@@ -114,19 +113,13 @@ def _scaling(resources: Resources) -> ScalingConfig:
     )
 
 
-def _run_config(
-    run_name: str, resources: Resources, places: Settings, metric: str, callbacks: Sequence[Any]
-) -> RunConfig:
+def _run_config(run_name: str, resources: Resources, places: Settings, callbacks: Sequence[Any]) -> RunConfig:
     return RunConfig(
         name=run_name,
         storage_path=places.runs_uri.removeprefix("s3://"),
         storage_filesystem=filesystem(places),
         callbacks=[worker.GiveUp(), *callbacks],
         failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
-        # One checkpoint of the best epoch, and always the last.
-        checkpoint_config=CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute=metric, checkpoint_score_order="min"
-        ),
         logging_config=LoggingConfig(log_level="WARNING"),
     )
 
@@ -140,19 +133,6 @@ def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
         endpoint_override=endpoint.netloc,
         scheme=endpoint.scheme,
         region=places.s3_region,
-    )
-
-
-def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> Outcome:
-    if not result.best_checkpoints:
-        raise CheckpointError(f"run {run_name!r} left no checkpoint; train it again under another run name")
-    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1][metric])
-    return Outcome(
-        run_name=run_name,
-        checkpoint_uri=f"s3://{best.path}",
-        val_nme=metrics[metric],
-        epochs=int(result.metrics["epoch"]),
-        tracking_run_id=tracking_run_id,
     )
 
 
