@@ -64,7 +64,7 @@ class Index:
         return Index(
             writer=self.writer,
             generation=self.generation + 1,
-            latest=(added, *self.latest[:1]),
+            latest=(added, *[kept for kept in self.latest if kept != added][:1]),
             best=better(self.best, added),
         )
 

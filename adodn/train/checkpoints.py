@@ -92,27 +92,25 @@ class Checkpoints:
     def _write(self, saved: dict[str, Any], added: Kept) -> None:
         content = checkpoint.to_bytes(saved)
         self._store.put(self._uri(added), content)
-        before, after = self._index, self._index.with_added(replace(added, sha256=_sha256(content)))
-        try:
-            self._commit(after)
-        except CheckpointError:
-            self._forget(self._uri(added))
-            raise
-        for kept in before.named:
-            if kept.folder not in {named.folder for named in after.named}:
-                self._forget(self._uri(kept))
+        self._commit(replace(added, sha256=_sha256(content)))
 
-    def _commit(self, index: Index) -> None:
-        if not self._file.write(index):
+    def _commit(self, added: Kept) -> None:
+        """Put a checkpoint that is whole on the list, and delete what is no longer named there."""
+        before, after = self._index, self._index.with_added(added)
+        while not self._file.write(after):
             # The answer to an earlier write may have been lost: then the list that is there is this writer's own.
             there = self._file.read()
-            index = replace(index, generation=there.generation + 1 if there else 0)
-            if there is None or there.writer != index.writer or not self._file.write(index):
+            if there is None or there.writer != after.writer:
+                if there is None or added not in there.named:
+                    self._forget(self._uri(added))
                 raise CheckpointError(
                     f"{self._file.uri}: another process saves this run now, this one ends; start a run once, or under "
                     "two names"
                 )
-        self._index = index
+            before, after = there, there.with_added(added)
+        self._index = after
+        for uri in {self._uri(kept) for kept in before.named} - {self._uri(kept) for kept in after.named}:
+            self._forget(uri)
 
     def _last_whole(self) -> bytes | None:
         problems: list[str] = []
