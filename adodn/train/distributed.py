@@ -21,13 +21,13 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
 )
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
 from adodn.config import ExperimentConfig
 from adodn.errors import AdodnError
 from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.train import worker
+from adodn.train import scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
 
 
@@ -36,6 +36,9 @@ class Resources:
     """Where and how a training runs. Changes its speed, never its result."""
 
     num_workers: int = 2
+    """The most, where there may be fewer."""
+    min_workers: int | None = None
+    """Train with as few as that while the cluster has no room for all; None: with all or not at all."""
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
     loader_threads: int = 1
@@ -44,7 +47,11 @@ class Resources:
     checkpoint_every_steps: int | None = None
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
-    """How many times the workers are started again after one died."""
+    """How many times the workers are started again after one died; a node that was taken away on notice is none."""
+    wait_minutes: float = 5.0
+    """How long to wait for a cluster that is too small."""
+    resize_s: float = 60.0
+    """How often a group that is not full looks for room."""
 
 
 def train(
@@ -70,13 +77,17 @@ def train(
 
     Raises:
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
+        ResourcesError: If the cluster has no room for them.
         AdodnError: Whatever stopped the workers for good.
     """
-    check(config, resources.num_workers, resources.micro_batch)
-    more = {"workers": str(resources.num_workers), **(tags or {})}
+    room = _room(config, resources)
+    check(config, room.sizes[-1], resources.micro_batch)
+    scaling.await_room(room)
+    more = {"workers": "-".join(str(size) for size in room.sizes), **(tags or {})}
     tracker = start_tracking(config, dataset_uris, run_name, more, places)
-    trainer = TorchTrainer(
+    trainer = scaling.Trainer(
         worker.run,
+        room=room,
         train_loop_config={
             "config": config.to_json(),
             "share": {
@@ -89,7 +100,7 @@ def train(
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
         },
-        scaling_config=_scaling(resources),
+        scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
         run_config=_run_config(run_name, resources, places, callbacks),
@@ -98,18 +109,29 @@ def train(
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         tracker.finish("FAILED")
-        raise _cause(error) from error
+        raise _cause(error, room) from error
     except BaseException:
         tracker.finish("KILLED")
         raise
     return conclude(tracker, run_name, places)
 
 
-def _scaling(resources: Resources) -> ScalingConfig:
+def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:
+    fewest = resources.min_workers or resources.num_workers
+    return scaling.Room(
+        per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1.0} if resources.use_gpu else {}),
+        sizes=scaling.allowed_sizes(config, fewest=fewest, most=resources.num_workers),
+        patience_s=60 * resources.wait_minutes,
+    )
+
+
+def _scaling(resources: Resources, room: scaling.Room) -> ScalingConfig:
+    fewest, most = room.sizes[0], room.sizes[-1]
     return ScalingConfig(
-        num_workers=resources.num_workers,
+        num_workers=most if resources.min_workers is None else (fewest, most),
         use_gpu=resources.use_gpu,
-        resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+        resources_per_worker=room.per_worker,
+        elastic_resize_monitor_interval_s=resources.resize_s,
     )
 
 
@@ -136,10 +158,11 @@ def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def _cause(error: Exception) -> Exception:
+def _cause(error: Exception, room: scaling.Room) -> Exception:
     """The error of our own that ended the training, if it was one, else what Ray says."""
     if isinstance(error, ray.train.ControllerError):
-        return error.controller_failure if isinstance(error.controller_failure, AdodnError) else error
+        cause = error.controller_failure
+        return cause if isinstance(cause, AdodnError) else scaling.startup_error(cause, room) or error
     return worker.own_error(getattr(error, "worker_failures", {})) or error
 
 

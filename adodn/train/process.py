@@ -29,6 +29,7 @@ from adodn.train.frozen import freeze
 from adodn.train.initial import get_by_digest, start_from_weights
 from adodn.train.loaders import Supply, open_loaders
 from adodn.train.loop import fit, synchronise, val_metric
+from adodn.train.peers import world_size
 from adodn.train.state import TrainState, build_state
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ class Reports:
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again."""
-        failures = {"train/checkpoint_failures": float(self._kept.failures)} if self._kept is not None else {}
         if self._tracker is not None:
-            self._tracker.log_epoch(state.epoch, metrics | failures)
+            failures = self._kept.failures if self._kept is not None else 0
+            more = {"train/checkpoint_failures": float(failures), "train/workers": float(world_size())}
+            self._tracker.log_epoch(state.epoch, metrics | more)
             # To the job's log, where people look; Ray would print a `print` twice.
             sys.stdout.write(_line(state, metrics) + "\n")
             sys.stdout.flush()

@@ -1,7 +1,9 @@
 """What each worker of a Ray training runs; `distributed.py` starts it."""
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray.train
 import ray.train.torch
+import torch
 from ray.train import ControllerError, UserCallback
 
 from adodn import settings
@@ -17,7 +20,7 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
-from adodn.train.peers import from_rank_zero, rank
+from adodn.train.peers import average_over_peers, from_rank_zero, rank
 from adodn.train.process import Reports, Share, train_process
 
 if TYPE_CHECKING:
@@ -102,14 +105,30 @@ def _tracker_of(given: dict[str, Any], places: Settings) -> "Tracker":
 
 
 class _Due:
-    """Whether there must be a checkpoint after a step.
+    """Whether there must be a checkpoint after a step; all workers call it after each.
 
     Args:
         every_steps: As was asked for; None: between epochs none.
+        every_s: While a node of the group is about to be taken away, about so often; and so often it is asked for.
     """
 
-    def __init__(self, every_steps: int | None) -> None:
-        self._every_steps = every_steps
+    def __init__(self, every_steps: int | None, every_s: float = 5.0) -> None:
+        self._every_steps, self._every_s = every_steps, every_s
+        # Off, there is nobody who would tell.
+        self._watches = os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0"
+        self._look_after = 0
+        self._looked = 0, time.monotonic()
 
     def __call__(self, step: int) -> bool:
-        return self._every_steps is not None and step % self._every_steps == 0
+        asked = self._every_steps is not None and step % self._every_steps == 0
+        return self._must_leave(step) or asked
+
+    def _must_leave(self, step: int) -> bool:
+        """Whether there is notice. To ask is a meeting of all workers: not after each step, but after the same ones."""
+        if not self._watches or step < self._look_after:
+            return False
+        now, (before, then) = time.monotonic(), self._looked
+        step_s = torch.tensor((now - then) / (step - before) if before else self._every_s)
+        average_over_peers([step_s])
+        self._look_after, self._looked = step + max(1, int(self._every_s / float(step_s))), (step, now)
+        return ray.train.get_preemption_info() is not None
