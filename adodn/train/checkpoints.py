@@ -84,10 +84,18 @@ class Checkpoints:
         Raises:
             CheckpointError: If the one before was not taken, too often in a row; or another process saves this run now.
         """
-        self._uploads.settle()
+        self.settle()
         folder = f"{PREFIX}epoch{state.epoch}_step{state.step}_{self._index.writer[:8]}"
         added = Kept(folder=folder, sha256="", epoch=state.epoch, step=state.step, val_nme=val_nme)
         self._uploads.start(partial(self._write, checkpoint.snapshot(state), added))
+
+    def settle(self) -> None:
+        """Wait for the checkpoint that is on its way.
+
+        Raises:
+            CheckpointError: As `add`.
+        """
+        self._uploads.settle()
 
     def _write(self, saved: dict[str, Any], added: Kept) -> None:
         content = checkpoint.to_bytes(saved)
