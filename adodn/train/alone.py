@@ -91,12 +91,12 @@ def train(
             reports=Reports(report, tracker, every_steps=None),
         )
     except Exception:
-        tracker.finish("FAILED")
+        tracker.abandon("FAILED")
         raise
     except (
         KeyboardInterrupt
     ):  # not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it
-        tracker.finish("KILLED")
+        tracker.abandon("KILLED")
         raise
     best = kept.best()
     outcome = Outcome(

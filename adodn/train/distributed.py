@@ -5,6 +5,7 @@
 A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
+from ray.exceptions import RayError
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
@@ -26,11 +28,16 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from adodn.config import ExperimentConfig
 from adodn.errors import AdodnError, CheckpointError
+from adodn.interrupts import ended_alike, undisturbed
 from adodn.publish import Outcome
 from adodn.settings import Settings
 from adodn.train import worker
 from adodn.train.driver import check, conclude, start_tracking
+from adodn.train.failures import lost
 from adodn.train.loop import val_metric
+
+_HANG_TIMEOUTS = ("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "RAY_TRAIN_COLLECTIVE_TIMEOUT_S")
+"""Of a worker that does not answer, and of the barrier at which all report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +54,9 @@ class Resources:
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
     """How many times the workers are started again after one died."""
+    hang_timeout_s: float = 600.0
+    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than the
+    deadline of one operation of the store, for which a worker may rightly keep them waiting."""
 
 
 def train(
@@ -73,6 +83,7 @@ def train(
     Raises:
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
         AdodnError: Whatever stopped the workers for good.
+        KeyboardInterrupt: At Ctrl-C or SIGTERM; the workers have ended, and the run can be gone on with.
     """
     check(config, resources.num_workers, resources.micro_batch)
     more = {"workers": str(resources.num_workers), **(tags or {})}
@@ -92,18 +103,23 @@ def train(
         },
         scaling_config=_scaling(resources),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=math.ceil(resources.hang_timeout_s)
+        ),
         run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
     )
+    os.environ |= dict.fromkeys(_HANG_TIMEOUTS, str(resources.hang_timeout_s))
     try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        tracker.finish("FAILED")
-        raise _cause(error) from error
+        with ended_alike():
+            result = trainer.fit()
+            return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
+    except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
+        tracker.abandon("FAILED")
+        raise _cause(error, run_name) from error
     except BaseException:
-        tracker.finish("KILLED")
+        with undisturbed():
+            tracker.abandon("KILLED")
         raise
-    return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
 
 
 def _scaling(resources: Resources) -> ScalingConfig:
@@ -156,11 +172,14 @@ def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> O
     )
 
 
-def _cause(error: Exception) -> Exception:
-    """The error of our own that ended the training, if it was one, else what Ray says."""
+def _cause(error: Exception, run_name: str) -> AdodnError:
+    """The error of our own that ended the training, if it was one, else what Ray says, in one line."""
+    if isinstance(error, AdodnError):
+        return error
+    failures: dict[int | None, BaseException] = dict(getattr(error, "worker_failures", {}))
     if isinstance(error, ray.train.ControllerError):
-        return error.controller_failure if isinstance(error.controller_failure, AdodnError) else error
-    return worker.own_error(getattr(error, "worker_failures", {})) or error
+        failures = {None: error.controller_failure}
+    return worker.own_error(failures) or lost(run_name, failures or {None: error})
 
 
 def connect(address: str | None, *, show_workers: bool = True) -> None:
