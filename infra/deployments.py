@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def deploy() -> None:
     done = subprocess.run(command, cwd=ROOT, env=client_environment(), capture_output=True, text=True)
     if done.returncode:
         raise StackError(f"`prefect deploy --all` failed: {(done.stderr or done.stdout).strip()[-800:]}")
-    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}):
+    with on_the_stack():
         watch_for_the_dead()
 
 
@@ -94,14 +94,18 @@ def client_environment() -> dict[str, str]:
     return {**os.environ, "PREFECT_API_URL": settings.get().prefect_api_url, "DO_NOT_TRACK": "1"}
 
 
+def on_the_stack() -> AbstractContextManager[Any]:
+    """Inside, this process's Prefect talks to the stack, whatever it read when it was imported."""
+    return temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url})
+
+
 def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], None]) -> None:
     """Run a deployment, tell of each line of its log, and wait for its end. Ctrl-C cancels the flow run.
 
     Raises:
         StackError: If the flow run does not complete.
     """
-    # Prefect read its settings when it was imported, which may have been before the stack was there.
-    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}), get_client(sync_client=True) as client:
+    with on_the_stack(), get_client(sync_client=True) as client:
         flow_run = run_deployment(deployment, parameters=parameters, timeout=0)
         assert isinstance(flow_run, FlowRun)  # Prefect types this as maybe a coroutine; outside async code it is not
         try:

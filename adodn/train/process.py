@@ -65,8 +65,8 @@ class Reports:
         """Checkpoint in mid-epoch, when asked to."""
         if self._every_steps and state.step % self._every_steps == 0:
             synchronise(state)
-            # No validation yet: infinity keeps it from being taken for the best.
-            self._report(state, {val_metric(state.config): float("inf")})
+            # No validation yet: it must not be taken for the best. Not infinity, which Ray writes to its list as null.
+            self._report(state, {val_metric(state.config): sys.float_info.max})
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again."""
