@@ -12,9 +12,9 @@ from tests.unit.test_architecture import sources
 ROOT = Path(__file__).resolve().parents[2]
 WALL_CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 STAMPS = {
+    "adodn/data/cache.py": "a file's access time: after a jump, another shard goes first where room is needed",
     "adodn/registry/moves.py": "when a move was made, for people",
     "adodn/tracking.py": "MLflow's time of a metric",
-    "adodn/train/uploads.py": "a part of a checkpoint's name, by which nothing is ordered",
 }
 """Where the time of day is written down, and what for."""
 

@@ -12,8 +12,8 @@ def test_the_failure_that_began_it_is_named() -> None:
 
     said = str(lost("first", failures))
 
-    assert said.startswith("run 'first' ended") and "on rank 1 with OSError: no space left" in said
-    assert said.endswith("Start it again under its name: it goes on at its last checkpoint")
+    assert said.startswith("run 'first' ended") and "on rank 1 with OSError: no space left; " in said
+    assert said.endswith("start it again under its name: it goes on at its last checkpoint")
 
 
 def test_want_of_memory_has_a_way_out() -> None:
