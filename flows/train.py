@@ -11,17 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
-from prefect import flow
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from pydantic import Field
 
@@ -29,10 +20,18 @@ from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import ConfigError
+from adodn.errors import ConfigError, TrackingError
 from adodn.evaluate import ERRORS, read_report
 from adodn.report import summary_markdown
-from flows.jobs import run_job, stop_jobs
+from flows.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from flows.jobs import JobFailedError, run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
@@ -51,7 +50,7 @@ class Workers:
     """Faces at a time in a worker; None: its whole share of the batch."""
 
 
-@flow(name="train-adodn", on_cancellation=[stop_jobs])
+@flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def train_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: DatasetName = RENDERED,
@@ -154,14 +153,27 @@ def command(
 def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
     """Run a command that trains on the Ray cluster, and show how far it is; `step` is unique in the flow."""
     progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
-    assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
     def on_line(line: str) -> None:
         if found := _EPOCH.search(line):
             update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
 
-    run_job(step, words, on_line)
+    try:
+        run_job(step, words, on_line)
+    except JobFailedError:
+        _close_tracking(run)
+        raise
     update_progress_artifact(progress, progress=100.0)
+
+
+def _close_tracking(run: str) -> None:
+    """Have MLflow show that a training is over whose driver was killed before it could say so itself."""
+    from adodn import tracking  # takes seconds
+
+    try:
+        tracking.close_left_running(settings.get().mlflow_tracking_uri, run)
+    except TrackingError as error:
+        get_run_logger().warning("%s", error)
 
 
 def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, str]:

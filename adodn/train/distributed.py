@@ -5,6 +5,7 @@
 A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
+from ray.exceptions import RayError
 from ray.train import (
     FailureConfig,
     LoggingConfig,
@@ -25,10 +27,15 @@ from ray.train.torch import TorchConfig
 
 from adodn.config import ExperimentConfig, worker_counts
 from adodn.errors import AdodnError
+from adodn.interrupts import ended_alike, undisturbed
 from adodn.publish import Outcome
 from adodn.settings import Settings
 from adodn.train import scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
+from adodn.train.failures import lost
+
+_HANG_TIMEOUTS = ("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "RAY_TRAIN_COLLECTIVE_TIMEOUT_S")
+"""Of a worker that does not answer, and of the barrier at which all report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +55,9 @@ class Resources:
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
     """How many times the workers are started again after one died; a node that was taken away on notice is none."""
+    hang_timeout_s: float = 600.0
+    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than the
+    deadline of one operation of the store, for which a worker may rightly keep them waiting."""
     wait_minutes: float = 5.0
     """How long to wait for a cluster that is too small."""
     resize_s: float = 60.0
@@ -79,6 +89,7 @@ def train(
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
         ResourcesError: If the cluster has no room for them.
         AdodnError: Whatever stopped the workers for good.
+        KeyboardInterrupt: At Ctrl-C or SIGTERM; the workers have ended, and the run can be gone on with.
     """
     room = _room(config, resources)
     check(config, room.sizes[-1], resources.micro_batch)
@@ -102,18 +113,23 @@ def train(
         },
         scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=math.ceil(resources.hang_timeout_s)
+        ),
         run_config=_run_config(run_name, resources, places, callbacks),
     )
+    os.environ |= dict.fromkeys(_HANG_TIMEOUTS, str(resources.hang_timeout_s))
     try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        tracker.finish("FAILED")
-        raise _cause(error, room) from error
+        with ended_alike():
+            trainer.fit()
+            return conclude(tracker, run_name, places)
+    except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
+        tracker.abandon("FAILED")
+        raise _cause(error, run_name, room) from error
     except BaseException:
-        tracker.finish("KILLED")
+        with undisturbed():
+            tracker.abandon("KILLED")
         raise
-    return conclude(tracker, run_name, places)
 
 
 def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:
@@ -158,12 +174,16 @@ def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def _cause(error: Exception, room: scaling.Room) -> Exception:
-    """The error of our own that ended the training, if it was one, else what Ray says."""
+def _cause(error: Exception, run_name: str, room: scaling.Room) -> AdodnError:
+    """The error of our own that ended the training, if it was one, else what Ray says, in one line."""
+    if isinstance(error, AdodnError):
+        return error
+    failures: dict[int | None, BaseException] = dict(getattr(error, "worker_failures", {}))
     if isinstance(error, ray.train.ControllerError):
-        cause = error.controller_failure
-        return cause if isinstance(cause, AdodnError) else scaling.startup_error(cause, room) or error
-    return worker.own_error(getattr(error, "worker_failures", {})) or error
+        failures = {None: error.controller_failure}
+        if too_small := scaling.startup_error(error.controller_failure, room):
+            return too_small
+    return worker.own_error(failures) or lost(run_name, failures or {None: error})
 
 
 def connect(address: str | None, *, show_workers: bool = True) -> None:
