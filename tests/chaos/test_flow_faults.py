@@ -24,6 +24,7 @@ from infra import deployments, processes
 from infra import stack as local_stack
 from infra.stack import StackInfo
 from tests.chaos import waiting_flow
+from tests.prefect_client import prefect as command
 from tests.training_runs import wait_until
 
 pytestmark = pytest.mark.integration
@@ -144,3 +145,15 @@ def test_who_died_with_his_worker_is_noticed(
     assert job_status(ray_jobs, run) == "RUNNING"
     flow(name=f"next-{uuid4().hex[:8]}")(lambda: run_job("nothing", ["true"]))()
     wait_until(lambda: job_status(ray_jobs, run) == "STOPPED", "the orphan is stopped")
+
+
+def test_a_pool_that_is_not_there_is_named(prefect: SyncPrefectClient) -> None:
+    """Deploying for it fails, with its name, and makes no deployment."""
+    before = len(prefect.read_deployments())
+
+    done = command("--no-prompt", "deploy", "--name", "train-adodn", "--pool", "nowhere")
+
+    assert done.returncode == 1
+    assert "work pool 'nowhere' which does not exist" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(prefect.read_deployments()) == before
