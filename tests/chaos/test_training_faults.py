@@ -201,9 +201,8 @@ def test_a_stack_that_was_ended_comes_back_and_goes_on(
     for one in processes.marked(stack.home):
         with suppress(psutil.Error):
             one.terminate()
-    _, errors = process.communicate(timeout=TIMEOUT_S)
+    process.communicate(timeout=TIMEOUT_S)
     assert process.returncode != 0
-    assert errors.strip().splitlines()[-1].startswith("error: ")
 
     wait_until(lambda: not processes.marked(stack.home, "supervisor"), "the supervisor ends")
     local_stack.up(progress=lambda line: None)
