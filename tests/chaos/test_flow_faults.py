@@ -5,7 +5,7 @@ pytest tests/chaos/test_flow_faults.py
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -130,11 +130,21 @@ def test_a_run_outlives_worker_and_server(
     assert job_status(ray_jobs, run) == "SUCCEEDED"
 
 
+@pytest.fixture
+def short_silence(prefect: SyncPrefectClient) -> Iterator[Callable[[timedelta], None]]:
+    """Sets for how long a run may be silent; afterwards it may be for as long as ever."""
+    yield deployments.watch_for_the_dead
+    deployments.watch_for_the_dead()
+
+
 def test_who_died_with_his_worker_is_noticed(
-    stack: StackInfo, prefect: SyncPrefectClient, ray_jobs: JobSubmissionClient
+    stack: StackInfo,
+    prefect: SyncPrefectClient,
+    ray_jobs: JobSubmissionClient,
+    short_silence: Callable[[timedelta], None],
 ) -> None:
     """Worker and flow process are killed at once: the silent run is marked as crashed, the next one stops its job."""
-    deployments.watch_for_the_dead(timedelta(seconds=30))
+    short_silence(timedelta(seconds=30))
     run = begin(600)
     wait_until(lambda: is_waiting(ray_jobs, run), "the job counts")
 
