@@ -62,6 +62,7 @@ def train(
                 saved=kept.claim,
                 reports=Reports(kept, tracker, heard, Progress(val_metric(config), places.log_format)),
             )
+        return conclude(tracker, run_name, places)
     except Exception:
         tracker.abandon("FAILED")
         raise
@@ -70,4 +71,3 @@ def train(
     ):  # not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it
         tracker.abandon("KILLED")
         raise
-    return conclude(tracker, run_name, places)
