@@ -22,13 +22,13 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
 )
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from adodn.config import ExperimentConfig
 from adodn.errors import AdodnError, CheckpointError
 from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.train import worker
+from adodn.train import peer_group, worker
 from adodn.train.driver import check, conclude, start_tracking
 from adodn.train.loop import val_metric
 
@@ -92,7 +92,9 @@ def train(
         },
         scaling_config=_scaling(resources),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
+        torch_config=peer_group.PeerGroup(
+            backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=places.collective_timeout_s
+        ),
         run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
     )
     try:
