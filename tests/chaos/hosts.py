@@ -74,6 +74,16 @@ class Host:
         """Plug it in again."""
         _ip("link", "set", self._cable, "up")
 
+    def lose(self, other: "Host") -> None:
+        """Nothing goes between it and another host; both reach all others."""
+        for here, there in ((self, other), (other, self)):
+            _ip("-n", here.name, "route", "add", "blackhole", there.address)
+
+    def find(self, other: "Host") -> None:
+        """Undo `lose`."""
+        for here, there in ((self, other), (other, self)):
+            _ip("-n", here.name, "route", "delete", "blackhole", there.address)
+
     def power_off(self) -> None:
         """Kill everything in it, also what is born meanwhile.
 

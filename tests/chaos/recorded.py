@@ -44,6 +44,7 @@ class RecordedLoader:
         for batch in self._loader:
             state = self._loader.state_dict()
             line = {
+                "pid": os.getpid(),
                 "node": ray.util.get_node_ip_address(),
                 "rank": rank(),
                 "workers": world_size(),
