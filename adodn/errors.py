@@ -13,6 +13,7 @@
     │   └── TrackingAwayError      it could not be reached
     ├── SearchError                a study is another search's, in use, or its database could not be reached
     ├── PromotionRefusedError      a model may not take an alias
+    ├── ResourcesError             the cluster has no room for what is to run on it
     └── StackError                 the local services could not be started or stopped
 
 A message says what, the rule, the value, where, and the way out, in one sentence or two. Programming errors inside the
@@ -70,6 +71,10 @@ class SearchError(AdodnError):
 
 class PromotionRefusedError(AdodnError):
     """A model may not take an alias; the message says which rule stood against it."""
+
+
+class ResourcesError(AdodnError):
+    """The cluster has no room for what is to run on it, or not in time."""
 
 
 class StackError(AdodnError):

@@ -37,6 +37,12 @@ def train(
     ] = None,
     run_name: Annotated[str, typer.Option(help="Resumes the run of that name; default: recipe and fingerprint.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
+    min_workers: Annotated[
+        int | None, typer.Option(min=1, help="With as few while there is no room for all; default: all or none.")
+    ] = None,
+    wait_minutes: Annotated[
+        float, typer.Option(min=0, help="How long to wait for a cluster that is too small, or still grows.")
+    ] = 5.0,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1.0,
     gpu: Annotated[bool, typer.Option("--gpu", help="One GPU a worker.")] = False,
     change: Annotated[
@@ -78,6 +84,8 @@ def train(
         name,
         places,
         num_workers=workers,
+        min_workers=min_workers,
+        wait_minutes=wait_minutes,
         use_gpu=gpu,
         cpus_per_worker=cpus_per_worker,
         micro_batch=micro_batch,

@@ -6,7 +6,8 @@ A run is known by (storage, run name). Whoever starts it again under the same na
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,22 +16,20 @@ import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
+from ray.exceptions import AuthenticationError
 from ray.train import (
-    CheckpointConfig,
     FailureConfig,
     LoggingConfig,
     RunConfig,
     ScalingConfig,
 )
-from ray.train.torch import TorchTrainer
 
 from adodn.config import ExperimentConfig
-from adodn.errors import AdodnError, CheckpointError
+from adodn.errors import AdodnError, StackError
 from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.train import peer_group, worker
+from adodn.train import peer_group, scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
-from adodn.train.loop import val_metric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +37,9 @@ class Resources:
     """Where and how a training runs. Changes its speed, never its result."""
 
     num_workers: int = 2
+    """The most, where there may be fewer."""
+    min_workers: int | None = None
+    """Train with as few as that while the cluster has no room for all; None: with all or not at all."""
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
     loader_threads: int = 1
@@ -46,7 +48,11 @@ class Resources:
     checkpoint_every_steps: int | None = None
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
-    """How many times the workers are started again after one died."""
+    """How many times the workers are started again after one died; a node that was taken away on notice is none."""
+    wait_minutes: float = 5.0
+    """How long to wait for a cluster that is too small."""
+    resize_s: float = 60.0
+    """How often a group that is not full looks for room."""
 
 
 def train(
@@ -72,13 +78,17 @@ def train(
 
     Raises:
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
+        ResourcesError: If the cluster has no room for them.
         AdodnError: Whatever stopped the workers for good.
     """
-    check(config, resources.num_workers, resources.micro_batch)
-    more = {"workers": str(resources.num_workers), **(tags or {})}
+    room = _room(config, resources)
+    check(config, room.sizes[-1], resources.micro_batch)
+    scaling.await_room(room)
+    more = {"workers": "-".join(str(size) for size in room.sizes), **(tags or {})}
     tracker = start_tracking(config, dataset_uris, run_name, more, places)
-    trainer = TorchTrainer(
+    trainer = scaling.Trainer(
         worker.run,
+        room=room,
         train_loop_config={
             "config": config.to_json(),
             "share": {
@@ -87,48 +97,54 @@ def train(
                 "loader_threads": resources.loader_threads,
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
+            "run_name": run_name,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
         },
-        scaling_config=_scaling(resources),
+        scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
         torch_config=peer_group.PeerGroup(
             backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=places.collective_timeout_s
         ),
-        run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
+        run_config=_run_config(run_name, resources, places, callbacks),
     )
     try:
-        result = trainer.fit()
+        trainer.fit()
     except ray.train.TrainingFailedError as error:
         tracker.finish("FAILED")
-        raise _cause(error) from error
+        raise _cause(error, room) from error
     except BaseException:
         tracker.finish("KILLED")
         raise
-    return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
+    return conclude(tracker, run_name, places)
 
 
-def _scaling(resources: Resources) -> ScalingConfig:
-    return ScalingConfig(
-        num_workers=resources.num_workers,
-        use_gpu=resources.use_gpu,
-        resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:
+    fewest = resources.min_workers or resources.num_workers
+    return scaling.Room(
+        per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1.0} if resources.use_gpu else {}),
+        sizes=scaling.allowed_sizes(config, fewest=fewest, most=resources.num_workers),
+        patience_s=60 * resources.wait_minutes,
     )
 
 
-def _run_config(
-    run_name: str, resources: Resources, places: Settings, metric: str, callbacks: Sequence[Any]
-) -> RunConfig:
+def _scaling(resources: Resources, room: scaling.Room) -> ScalingConfig:
+    fewest, most = room.sizes[0], room.sizes[-1]
+    return ScalingConfig(
+        num_workers=most if resources.min_workers is None else (fewest, most),
+        use_gpu=resources.use_gpu,
+        resources_per_worker=room.per_worker,
+        elastic_resize_monitor_interval_s=resources.resize_s,
+    )
+
+
+def _run_config(run_name: str, resources: Resources, places: Settings, callbacks: Sequence[Any]) -> RunConfig:
     return RunConfig(
         name=run_name,
         storage_path=places.runs_uri.removeprefix("s3://"),
         storage_filesystem=filesystem(places),
         callbacks=[worker.GiveUp(), *callbacks],
         failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
-        # One checkpoint of the best epoch, and always the last.
-        checkpoint_config=CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute=metric, checkpoint_score_order="min"
-        ),
         logging_config=LoggingConfig(log_level="WARNING"),
     )
 
@@ -145,23 +161,11 @@ def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> Outcome:
-    if not result.best_checkpoints:
-        raise CheckpointError(f"run {run_name!r} left no checkpoint; train it again under another run name")
-    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1][metric])
-    return Outcome(
-        run_name=run_name,
-        checkpoint_uri=f"s3://{best.path}",
-        val_nme=metrics[metric],
-        epochs=int(result.metrics["epoch"]),
-        tracking_run_id=tracking_run_id,
-    )
-
-
-def _cause(error: Exception) -> Exception:
+def _cause(error: Exception, room: scaling.Room) -> Exception:
     """The error of our own that ended the training, if it was one, else what Ray says."""
     if isinstance(error, ray.train.ControllerError):
-        return error.controller_failure if isinstance(error.controller_failure, AdodnError) else error
+        cause = error.controller_failure
+        return cause if isinstance(cause, AdodnError) else scaling.startup_error(cause, room) or error
     return worker.own_error(getattr(error, "worker_failures", {})) or error
 
 
@@ -176,4 +180,17 @@ def connect(address: str | None, *, show_workers: bool = True) -> None:
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
-        ray.init(address=address, log_to_driver=show_workers)
+        with _told(address):
+            ray.init(address=address, log_to_driver=show_workers)
+
+
+@contextmanager
+def _told(address: str | None) -> Iterator[None]:
+    """Say what to do about a cluster that does not take us in."""
+    where = address or "this machine"
+    try:
+        yield
+    except AuthenticationError as error:
+        raise StackError(f"Ray at {where} refuses the token; set ADODN_RAY_AUTH_TOKEN to its own") from error
+    except (ConnectionError, RuntimeError) as error:
+        raise StackError(f"Ray at {where} does not take part: {error}") from error

@@ -80,10 +80,11 @@ class TrainState:
         Raises:
             CheckpointError: If it belongs to another experiment, or is of another format.
         """
-        if saved.get("format") != FORMAT:
-            raise CheckpointError(
-                f"checkpoint format must be {FORMAT}, got {saved.get('format')!r}; train from the start"
-            )
+        found = saved.get("format")
+        if found != FORMAT:
+            newer = isinstance(found, int) and found > FORMAT
+            way_out = "it is of a newer version: update adodn" if newer else "train again under a new run name"
+            raise CheckpointError(f"checkpoint format must be {FORMAT}, got {found!r}; {way_out}")
         mine = self.config.fingerprint()
         if saved["fingerprint"] != mine:
             raise CheckpointError(

@@ -8,17 +8,13 @@ Each host has an `ADODN_HOME` of its own, with addresses and secrets in `stack.e
 """
 
 import os
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
 from ray.job_submission import JobSubmissionClient
 
 from adodn.data.store import S3Store
@@ -93,7 +89,9 @@ class Cluster:
         def there(word: str) -> str:
             return word.replace(HOST, self.services.address)
 
-        return Command([there(word) for word in command.argv], {name: there(value) for name, value in command.env.items()})
+        return Command(
+            [there(word) for word in command.argv], {name: there(value) for name, value in command.env.items()}
+        )
 
     def start_head(self) -> None:
         """Ray's head, which trains nothing itself."""

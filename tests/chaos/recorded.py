@@ -80,7 +80,7 @@ def main() -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     worker.run = recorded(worker.run, Path(folder))
     scaling = distributed._scaling
-    distributed._scaling = lambda resources: replace(scaling(resources), placement_strategy=placement)
+    distributed._scaling = lambda *asked: replace(scaling(*asked), placement_strategy=placement)
     cli.main()
 
 

@@ -11,8 +11,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,7 +246,9 @@ def test_fault_61_two_machines_lose_each_other(site: Site, trainings: dict[int, 
     one, other = (site.made.nodes[host_of(site, workers[rank].node)] for rank in (0, 1))
     one.lose(other)
     try:
-        wait_until(lambda: not {worker.pid for worker in workers.values()} & {*one.pids(), *other.pids()}, "a new start")
+        wait_until(
+            lambda: not {worker.pid for worker in workers.values()} & {*one.pids(), *other.pids()}, "a new start"
+        )
     finally:
         one.find(other)
 

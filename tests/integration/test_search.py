@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from adodn import recipes, settings
 from adodn.data.store import S3Store
-from adodn.train import alone
+from adodn.train.checkpoint_index import INDEX
 from infra import processes
 from infra.stack import StackInfo
 from tests.processes import TIMEOUT_S
@@ -203,7 +203,7 @@ def test_a_trial_whose_process_dies_goes_on(stack: StackInfo, space: Path) -> No
         stderr=subprocess.PIPE,
         text=True,
     )
-    store, index = S3Store.from_settings(settings.get()), f"{settings.get().runs_uri}/crashed-0000/{alone.INDEX}"
+    store, index = S3Store.from_settings(settings.get()), f"{settings.get().runs_uri}/crashed-0000/{INDEX}"
     wait_for(lambda: store.exists(index))
     (victim,) = (one for one in processes.marked(stack.home, "ray") if "ImplicitFunc" in " ".join(one.cmdline()))
     victim.kill()
