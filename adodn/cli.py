@@ -14,6 +14,7 @@ import typer
 
 from adodn import __version__, commands
 from adodn.errors import AdodnError
+from adodn.interrupts import EXIT_CODE, only_end
 
 _HELP = """Train facial landmark detectors that keep working when faces are covered.
 
@@ -37,6 +38,10 @@ def main() -> None:
     except AdodnError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+    except SystemExit as error:
+        if error.code == EXIT_CODE:
+            only_end()  # Ray takes seconds to, in which another Ctrl-C would print a traceback
+        raise
 
 
 def _modules_of(arguments: list[str]) -> list[str]:

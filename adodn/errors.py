@@ -9,6 +9,7 @@
     ├── ConfigError                a recipe, config or parameter is unknown or not allowed
     ├── CheckpointError            a checkpoint or model file does not fit, or is damaged
     ├── TrainingDivergedError      the loss is not finite
+    ├── TrainingLostError          the processes of a training failed again and again
     ├── TrackingError              the MLflow server refused, or could not be reached
     │   └── TrackingAwayError      it could not be reached
     ├── SearchError                a study is another search's, in use, or its database could not be reached
@@ -55,6 +56,10 @@ class CheckpointError(AdodnError):
 
 class TrainingDivergedError(AdodnError):
     """The loss is not finite; nothing was updated with it."""
+
+
+class TrainingLostError(AdodnError):
+    """The processes of a training failed again and again; what they had come to can be gone on with."""
 
 
 class TrackingError(AdodnError):

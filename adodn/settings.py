@@ -40,9 +40,6 @@ class Settings(BaseSettings):
     """Of the cluster's head, host:port; empty: the cluster whose job this is, or a local one."""
     ray_dashboard_url: str = "http://127.0.0.1:8265"
     """Also the address of Ray's job server."""
-    collective_timeout_s: int = 600
-    """How long a worker waits for the others in an exchange of gradients before it fails, to be started again; longer
-    than `s3_deadline_s`, for which one of them may wait for its next faces."""
     ray_auth_token: SecretStr = SecretStr("")
     cache_dir: Path = Field(default_factory=lambda: home() / "cache")
     """Verified copies of shards."""

@@ -47,6 +47,10 @@ class DatasetRef:
     uri: str
 
 
+EXPERIMENT = "adodn"
+"""MLflow's word for a folder of runs: ours."""
+
+
 class Tracker:
     """One run on an MLflow server.
 
@@ -58,7 +62,7 @@ class Tracker:
         patience_s: How long any call but `log_epoch` waits for a server that went away.
     """
 
-    def __init__(self, uri: str, *, experiment: str = "adodn", patience_s: float = 30.0) -> None:
+    def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = 30.0) -> None:
         self._uri = uri
         self._experiment = experiment
         self._patience_s = patience_s
@@ -211,6 +215,13 @@ class Tracker:
         self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
         self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
 
+    def abandon(self, status: Literal["FAILED", "KILLED"]) -> None:
+        """Close the run of a training that ended early, if the server can be told: what ended it matters more."""
+        try:
+            self._client.set_terminated(self.run_id, status)
+        except (MlflowException, OSError) as error:
+            _log.warning("run %s stays as RUNNING: %s", self.run_id, explained(error, self._uri, "close the run"))
+
     def finish_nested(
         self, run_name: str, status: Literal["FINISHED", "FAILED", "KILLED"], tags: Mapping[str, str]
     ) -> None:
@@ -299,6 +310,20 @@ class Tracker:
             )
         fresh = [Param(name, text) for name, text in texts.items() if name not in known]
         self._client.log_batch(self.run_id, params=fresh, tags=[RunTag(*tag) for tag in tags.items()])
+
+
+def close_left_running(uri: str, run_name: str) -> None:
+    """Mark as FAILED the run of a training whose processes were killed before they could; others stay as they are.
+
+    Raises:
+        TrackingError: If the server refuses or cannot be reached.
+    """
+    client = client_of(uri)
+    with reaching(uri, f"close run {run_name!r}"):
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        mine = f"attributes.run_name = '{run_name}' and attributes.status = 'RUNNING'"
+        for run in client.search_runs([experiment.experiment_id], mine) if experiment else ():
+            client.set_terminated(run.info.run_id, "FAILED")
 
 
 def params_of(config: ExperimentConfig) -> dict[str, object]:

@@ -8,8 +8,12 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect import get_run_logger, runtime
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -17,6 +21,8 @@ from adodn import settings
 from adodn.errors import AdodnError, StackError
 
 _POLL_S = 2.0
+_JOB = re.compile(r"adodn-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-.+")
+"""As `job_name` makes it: the flow run's id, and a step."""
 _COLOUR = r"\x1b\[[0-9;]*m"
 _DECORATION = re.compile(rf"^(?:{_COLOUR})*\(RayTrainWorker pid=[^)]*\)(?:{_COLOUR})* |{_COLOUR}")
 """Colours, and Ray's word on which worker wrote a line."""
@@ -43,6 +49,7 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
         StackError: If the cluster cannot be reached.
     """
     client, job_id = _client(), job_name(str(runtime.flow_run.id), step)
+    _stop_orphans(client)
     _submit(client, job_id, shlex.join(command))
     seen = 0
     while True:
@@ -56,11 +63,32 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
 
 
 def stop_jobs(flow: Any, flow_run: Any, state: Any) -> None:  # Prefect passes these by name
-    """Hook of a flow: stop all its Ray jobs."""
-    client = _client()
-    prefix = job_name(str(flow_run.id), "")
+    """Hook of a flow that was cancelled or has crashed: stop all its Ray jobs, of which nobody would take the result.
+
+    A training goes on at its last checkpoint when the flow run is tried again.
+    """
+    _stop(_client(), lambda owner: owner == str(flow_run.id))
+
+
+def _stop_orphans(client: JobSubmissionClient) -> None:
+    """Stop jobs of flow runs that are over: whoever should have done so, flow run and Prefect worker, died at once."""
+    with get_client(sync_client=True) as prefect:
+
+        def is_over(owner: str) -> bool:
+            try:
+                state = prefect.read_flow_run(UUID(owner)).state
+            except (ObjectNotFound, httpx.HTTPError):  # of another Prefect server, or it cannot be asked now
+                return False
+            return state is not None and state.is_final()
+
+        _stop(client, is_over)
+
+
+def _stop(client: JobSubmissionClient, is_meant: Callable[[str], bool]) -> None:
+    """Stop the jobs that run for the flow runs meant."""
     for job in client.list_jobs():
-        if (job.submission_id or "").startswith(prefix) and not job.status.is_terminal():
+        owner = _JOB.fullmatch(job.submission_id or "")
+        if owner and not job.status.is_terminal() and is_meant(owner[1]):
             client.stop_job(job.submission_id)
 
 
@@ -98,7 +126,15 @@ def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> None:
             get_run_logger().info("going on with Ray job %s", job_id)
             return
         client.delete_job(job_id)
-    client.submit_job(entrypoint=entrypoint, submission_id=job_id)
+    try:
+        client.submit_job(entrypoint=entrypoint, submission_id=job_id)
+    except RuntimeError as error:
+        if "already exists" not in str(error):
+            raise StackError(
+                f"Ray at {settings.get().ray_dashboard_url} does not take job {job_id}: {error}"
+            ) from error
+        get_run_logger().info("going on with Ray job %s, which another try began meanwhile", job_id)
+        return
     get_run_logger().info("Ray job %s: %s", job_id, entrypoint)
 
 

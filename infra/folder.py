@@ -27,7 +27,7 @@ class StackFolder:
 
     @property
     def run(self) -> Path:
-        """Sockets and Ray's session: `home/run`, or the short folder that it points to."""
+        """Sockets and Ray's session: `home/run`, or the short folder of plain letters that it points to."""
         return (self.home / "run").resolve()
 
     @property
@@ -57,7 +57,7 @@ class StackFolder:
         if link.is_dir():
             return
         link.unlink(missing_ok=True)  # it pointed to a folder that a reboot took
-        if len(os.fsencode(link)) <= LONGEST_RUN_PATH:
+        if len(os.fsencode(link)) <= LONGEST_RUN_PATH and str(link).isascii():  # Ray's compiled part takes no other
             link.mkdir(mode=0o700)
         else:
             link.symlink_to(tempfile.mkdtemp(prefix="adodn-", dir="/tmp"))

@@ -17,6 +17,8 @@ from infra.config import BUCKETS, HOST, StackConfig
 from infra.processes import MARK_HOME
 
 WORK_POOL = "local"
+HEARTBEAT_S = 60
+"""How often a flow run says that it is alive."""
 _REGION = "us-east-1"
 _OFFLINE = {
     "DO_NOT_TRACK": "1",
@@ -99,6 +101,7 @@ def _worker(config: StackConfig) -> Command:
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
         "PREFECT_API_URL": config.url("prefect") + "/api",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run on a laptop should not wait ten seconds to be seen
     }
     return Command(argv, env)
@@ -131,6 +134,7 @@ def _ray(config: StackConfig) -> Command:
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
         "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",  # a training that is stopped tells MLflow, which may be busy
         # A process of each training that looks out for nodes to be taken away: here is one node, and it stays.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         # Off, Ray keeps the loopback address it is given; on, it takes the machine's own and listens on all interfaces.

@@ -61,11 +61,11 @@ def train(
                 reports=Reports(kept, tracker, heard),
             )
     except Exception:
-        tracker.finish("FAILED")
+        tracker.abandon("FAILED")
         raise
     except (
         KeyboardInterrupt
     ):  # not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it
-        tracker.finish("KILLED")
+        tracker.abandon("KILLED")
         raise
     return conclude(tracker, run_name, places)

@@ -5,9 +5,9 @@
 A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
 """
 
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
-from ray.exceptions import AuthenticationError
+from ray.exceptions import RayError
 from ray.train import (
     FailureConfig,
     LoggingConfig,
@@ -24,12 +24,17 @@ from ray.train import (
     ScalingConfig,
 )
 
-from adodn.config import ExperimentConfig
+from adodn.config import ExperimentConfig, worker_counts
 from adodn.errors import AdodnError, StackError
+from adodn.interrupts import ended_alike, undisturbed
 from adodn.publish import Outcome
 from adodn.settings import Settings
 from adodn.train import peer_group, scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
+from adodn.train.failures import lost
+
+_HANG_TIMEOUTS = ("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "RAY_TRAIN_COLLECTIVE_TIMEOUT_S")
+"""Of a worker that does not answer, and of the barrier at which all report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,9 @@ class Resources:
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
     """How many times the workers are started again after one died; a node that was taken away on notice is none."""
+    hang_timeout_s: float = 600.0
+    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than the
+    deadline of one operation of the store, for which a worker may rightly keep them waiting."""
     wait_minutes: float = 5.0
     """How long to wait for a cluster that is too small."""
     resize_s: float = 60.0
@@ -80,6 +88,7 @@ def train(
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
         ResourcesError: If the cluster has no room for them.
         AdodnError: Whatever stopped the workers for good.
+        KeyboardInterrupt: At Ctrl-C or SIGTERM; the workers have ended, and the run can be gone on with.
     """
     room = _room(config, resources)
     check(config, room.sizes[-1], resources.micro_batch)
@@ -104,26 +113,29 @@ def train(
         scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
         torch_config=peer_group.PeerGroup(
-            backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=places.collective_timeout_s
+            backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=math.ceil(resources.hang_timeout_s)
         ),
         run_config=_run_config(run_name, resources, places, callbacks),
     )
+    os.environ |= dict.fromkeys(_HANG_TIMEOUTS, str(resources.hang_timeout_s))
     try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        tracker.finish("FAILED")
-        raise _cause(error, room) from error
+        with ended_alike():
+            trainer.fit()
+            return conclude(tracker, run_name, places)
+    except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
+        tracker.abandon("FAILED")
+        raise _cause(error, run_name, room) from error
     except BaseException:
-        tracker.finish("KILLED")
+        with undisturbed():
+            tracker.abandon("KILLED")
         raise
-    return conclude(tracker, run_name, places)
 
 
 def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:
     fewest = resources.min_workers or resources.num_workers
     return scaling.Room(
         per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1.0} if resources.use_gpu else {}),
-        sizes=scaling.allowed_sizes(config, fewest=fewest, most=resources.num_workers),
+        sizes=worker_counts(config, fewest=fewest, most=resources.num_workers),
         patience_s=60 * resources.wait_minutes,
     )
 
@@ -161,12 +173,16 @@ def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def _cause(error: Exception, room: scaling.Room) -> Exception:
-    """The error of our own that ended the training, if it was one, else what Ray says."""
+def _cause(error: Exception, run_name: str, room: scaling.Room) -> AdodnError:
+    """The error of our own that ended the training, if it was one, else what Ray says, in one line."""
+    if isinstance(error, AdodnError):
+        return error
+    failures: dict[int | None, BaseException] = dict(getattr(error, "worker_failures", {}))
     if isinstance(error, ray.train.ControllerError):
-        cause = error.controller_failure
-        return cause if isinstance(cause, AdodnError) else scaling.startup_error(cause, room) or error
-    return worker.own_error(getattr(error, "worker_failures", {})) or error
+        failures = {None: error.controller_failure}
+        if too_small := scaling.startup_error(error.controller_failure, room):
+            return too_small
+    return worker.own_error(failures) or lost(run_name, failures or {None: error})
 
 
 def connect(address: str | None, *, show_workers: bool = True) -> None:
@@ -175,22 +191,18 @@ def connect(address: str | None, *, show_workers: bool = True) -> None:
     Args:
         address: host:port of its head.
         show_workers: Print what the workers print.
+
+    Raises:
+        StackError: If the cluster does not take this process in.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
-        with _told(address):
+        try:
             ray.init(address=address, log_to_driver=show_workers)
-
-
-@contextmanager
-def _told(address: str | None) -> Iterator[None]:
-    """Say what to do about a cluster that does not take us in."""
-    where = address or "this machine"
-    try:
-        yield
-    except AuthenticationError as error:
-        raise StackError(f"Ray at {where} refuses the token; set ADODN_RAY_AUTH_TOKEN to its own") from error
-    except (ConnectionError, RuntimeError) as error:
-        raise StackError(f"Ray at {where} does not take part: {error}") from error
+        except (RayError, ConnectionError, RuntimeError) as error:
+            raise StackError(
+                f"Ray at {address or 'this machine'} does not take this process in: {' '.join(str(error).split())}; the "
+                "head must be up and reachable, ADODN_RAY_AUTH_TOKEN its own token, and Ray and Python of its release"
+            ) from error

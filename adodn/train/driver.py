@@ -62,7 +62,9 @@ def start_tracking(
 
 
 def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
-    """Leave the outcome on storage, and pictures and the checkpoint's address with the run; answers the outcome.
+    """Leave pictures and the checkpoint's address with the run, then the outcome on storage; answers the outcome.
+
+    In this order: a run with an outcome is only looked up, so one of which MLflow has not heard all has none yet.
 
     Raises:
         CheckpointError: If the best checkpoint is not there as it was saved.
@@ -77,7 +79,6 @@ def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
         epochs=epochs,
         tracking_run_id=tracker.run_id,
     )
-    write_outcome(outcome, places)
     # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
     tracker.tag("checkpoint", outcome.checkpoint_uri)
     tracker.log_bytes("training/history.png", history_figure(tracker.history()))
@@ -86,4 +87,5 @@ def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
     if spectra:
         tracker.log_bytes("training/spectrum.png", spectrum_figure(spectra))
     tracker.finish("FINISHED")
+    write_outcome(outcome, places)
     return outcome

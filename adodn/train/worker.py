@@ -71,7 +71,7 @@ class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
             raise ControllerError(error)
 
 
-def own_error(failures: Mapping[int, BaseException]) -> AdodnError | None:
+def own_error(failures: Mapping[Any, BaseException]) -> AdodnError | None:
     """The first error of our own that a worker raised, if one did: others fail for its sake."""
     for failure in failures.values():
         for candidate in (failure, failure.__cause__):

@@ -208,6 +208,23 @@ def test_who_is_slow_to_die_cannot_change_the_list(s3: S3Store, s3_folder: str, 
     assert listed(s3, s3_folder)["best"]["val_nme"] == 0.1
 
 
+def test_who_is_slow_to_die_does_not_take_back_what_is_listed(
+    s3: S3Store, s3_folder: str, state: TrainState, proxy: FaultProxy
+) -> None:
+    """The list with its last checkpoint was written, but it never heard so; by then another group goes on from that."""
+    old = Checkpoints(replace(s3, endpoint_url=proxy.url, attempts=1), s3_folder)
+    old.claim()
+    proxy.spoil("PUT", INDEX, lost_answer, times=1)
+    save(old, state, 0.1)
+    old.settle()
+    new = Checkpoints(s3, s3_folder)
+    assert epoch_in(new.claim()) == 1
+
+    with pytest.raises(CheckpointError, match="another process saves this run now"):
+        old.__exit__(None)
+    assert epoch_in(Checkpoints(s3, s3_folder).claim()) == 1
+
+
 def test_what_a_killed_upload_left_is_removed(s3: S3Store, s3_folder: str, state: TrainState) -> None:
     """A file that is on no list: killed between the file and the list. Other files of the run stay."""
     begun(s3, s3_folder, state, 0.1)

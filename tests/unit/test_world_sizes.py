@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from adodn.config import local_batch
+from adodn.config import local_batch, worker_counts
 from adodn.errors import ConfigError
 from adodn.train import checkpoint
 from adodn.train.loop import fit, synchronise
 from adodn.train.peers import from_rank_zero, rank
-from adodn.train.scaling import allowed_sizes
 from adodn.train.state import TrainState
 from tests.memory_training import Faces, Hooked, small_config, small_state
 from tests.processes import together
@@ -81,13 +80,13 @@ def test_only_sizes_that_share_the_batch_are_allowed() -> None:
     """Eight faces in groups of two: not by three. One number alone is refused, of a range the rest is taken."""
     config = small_config()
 
-    assert allowed_sizes(config, fewest=1, most=4) == (1, 2, 4)
-    assert allowed_sizes(config, fewest=2, most=3) == (2,)
-    assert allowed_sizes(config, fewest=4, most=4) == (4,)
+    assert worker_counts(config, fewest=1, most=4) == (1, 2, 4)
+    assert worker_counts(config, fewest=2, most=3) == (2,)
+    assert worker_counts(config, fewest=4, most=4) == (4,)
     assert all(local_batch(config, size) for size in (1, 2, 4))
     with pytest.raises(ConfigError, match=r"cannot be shared by 3 workers; use 1, 2, 4 workers"):
-        allowed_sizes(config, fewest=3, most=3)
-    with pytest.raises(ConfigError, match=r"can be shared by 1, 2, 4 workers, got 5 to 7"):
-        allowed_sizes(config, fewest=5, most=7)
-    with pytest.raises(ConfigError, match=r"got 4 to 2"):
-        allowed_sizes(config, fewest=4, most=2)
+        worker_counts(config, fewest=3, most=3)
+    with pytest.raises(ConfigError, match=r"cannot be shared by 5 to 7 workers; use 1, 2, 4 workers"):
+        worker_counts(config, fewest=5, most=7)
+    with pytest.raises(ConfigError, match=r"by 4 to 2 workers"):
+        worker_counts(config, fewest=4, most=2)
