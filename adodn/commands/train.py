@@ -146,6 +146,8 @@ def prepare_ray(places: settings.Settings) -> None:
     """Set what Ray reads once, when it is imported."""
     if token := places.ray_auth_token.get_secret_value():
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    if places.ray_address:  # where it cannot connect it would say so each second, for half a minute, before we do
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if places.ray_address.startswith("127.0.0.1:"):
         # Else Ray replaces loopback by the machine's own address, where a head on loopback does not listen.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -23,14 +23,13 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
 )
-from ray.train.torch import TorchConfig
 
 from adodn.config import ExperimentConfig, worker_counts
-from adodn.errors import AdodnError
+from adodn.errors import AdodnError, StackError
 from adodn.interrupts import ended_alike, undisturbed
 from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.train import scaling, worker
+from adodn.train import peer_group, scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
 from adodn.train.failures import lost
 
@@ -113,7 +112,7 @@ def train(
         },
         scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
-        torch_config=TorchConfig(
+        torch_config=peer_group.PeerGroup(
             backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=math.ceil(resources.hang_timeout_s)
         ),
         run_config=_run_config(run_name, resources, places, callbacks),
@@ -192,9 +191,18 @@ def connect(address: str | None, *, show_workers: bool = True) -> None:
     Args:
         address: host:port of its head.
         show_workers: Print what the workers print.
+
+    Raises:
+        StackError: If the cluster does not take this process in.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
-        ray.init(address=address, log_to_driver=show_workers)
+        try:
+            ray.init(address=address, log_to_driver=show_workers)
+        except (RayError, ConnectionError, RuntimeError) as error:
+            raise StackError(
+                f"Ray at {address or 'this machine'} does not take this process in: {' '.join(str(error).split())}; the "
+                "head must be up and reachable, ADODN_RAY_AUTH_TOKEN its own token, and Ray and Python of its release"
+            ) from error

@@ -1,0 +1,177 @@
+"""A cluster of several machines on this one: S3 and MLflow on a host, Ray's head on another, workers on others.
+
+    with network() as net, cluster(net, cpus={"a": 2, "b": 1}) as made:
+        job = made.submit("calm", ["adodn", "train", …])
+        made.nodes["b"].power_off()
+
+Each host has an `ADODN_HOME` of its own, with addresses and secrets in `stack.env`, as `adodn up` writes them.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.job_submission import JobSubmissionClient
+
+from adodn.data.store import S3Store
+from adodn.settings import Settings
+from infra.config import BUCKETS, HOST, RayShare, StackConfig, StackPorts
+from infra.folder import StackFolder
+from infra.services import SERVICES, Command, base_environment
+from tests.chaos.hosts import Host, Network
+from tests.processes import TIMEOUT_S
+
+LOST_NODE = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "4000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""How soon Ray's head takes a silent node for lost: some 15 s instead of a minute."""
+_PORTS = StackPorts.model_validate({})
+
+
+class Cluster:
+    """What runs, and where. Use `cluster()`."""
+
+    def __init__(self, net: Network) -> None:
+        self.net = net
+        self.services, self.head = net.add_host("services"), net.add_host("head")
+        self.nodes: dict[str, Host] = {}
+        self.cpus: dict[str, int] = {}
+        keys = {"s3_access_key": "chaos", "s3_secret_key": os.urandom(16).hex(), "ray_auth_token": os.urandom(32).hex()}
+        home = StackFolder(self.services.files / "home")
+        home.create()
+        self._config = StackConfig(folder=home, ports=_PORTS, ray=RayShare(), **keys)
+
+    def settings(self) -> Settings:
+        """What this process needs to look at the cluster's S3, MLflow and jobs."""
+        return Settings(**{name.removeprefix("ADODN_").lower(): value for name, value in self._places().items()})
+
+    def store(self) -> S3Store:
+        """The cluster's S3."""
+        return S3Store.from_settings(self.settings())
+
+    def environment(self, host: Host) -> dict[str, str]:
+        """Of whatever runs on a host; makes its folder."""
+        home = host.files / "home"
+        home.mkdir(exist_ok=True)
+        (home / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in self._places().items()))
+        (home / "stack.env").chmod(0o600)
+        return {
+            **base_environment(self._config),
+            **LOST_NODE,
+            "ADODN_HOME": str(self.net.own / "home"),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self._config.ray_auth_token,
+            "RAY_ADDRESS": f"{self.head.address}:{_PORTS.ray_gcs}",
+        }
+
+    def start_services(self) -> None:
+        """S3 with its buckets, then MLflow."""
+        self._start_service("s3")
+        store = self.store()
+        wait_until(lambda: _answers(lambda: [store.ensure_bucket(name) for name in BUCKETS]), "S3")
+        self._start_service("mlflow")
+
+    def _start_service(self, name: str) -> None:
+        command = self._moved(SERVICES[name].command(self._config))
+        env = {**base_environment(self._config), **command.env}
+        self.services.start(command.argv, env, self.services.files / f"{name}.log")
+
+    def _moved(self, command: Command) -> Command:
+        """A command of the local stack, from loopback to the host's own address."""
+
+        def there(word: str) -> str:
+            return word.replace(HOST, self.services.address)
+
+        return Command(
+            [there(word) for word in command.argv], {name: there(value) for name, value in command.env.items()}
+        )
+
+    def start_head(self) -> None:
+        """Ray's head, which trains nothing itself."""
+        self._start_ray(
+            self.head,
+            ["--head", "--port", str(_PORTS.ray_gcs), "--num-cpus", "0", "--no-monitor"]
+            + ["--dashboard-host", self.head.address, "--dashboard-port", str(_PORTS.ray_dashboard)]
+            + ["--temp-dir", str(self.net.own / "ray")],
+        )
+
+    def add_node(self, name: str, cpus: int) -> None:
+        """A machine that trains."""
+        if name not in self.nodes:
+            self.nodes[name] = self.net.add_host(name)
+        self.cpus[name] = cpus
+        address = f"{self.head.address}:{_PORTS.ray_gcs}"
+        self._start_ray(self.nodes[name], ["--address", address, "--num-cpus", str(cpus)])
+
+    def _start_ray(self, host: Host, words: list[str]) -> None:
+        ray = str(Path(sys.executable).parent / "ray")
+        argv = [ray, "start", "--block", "--disable-usage-stats", "--node-ip-address", host.address, *words]
+        argv += ["--object-store-memory", "80000000", "--min-worker-port", "0", "--max-worker-port", "0"]
+        host.start(argv, self.environment(host), host.files / "ray.log")
+
+    def jobs(self) -> JobSubmissionClient:
+        """Ray's job server, as flows talk to it."""
+        places = self.settings()
+        headers = {"Authorization": f"Bearer {places.ray_auth_token.get_secret_value()}"}
+        return JobSubmissionClient(places.ray_dashboard_url, headers=headers)
+
+    def alive(self) -> set[str]:
+        """The addresses of Ray's living nodes."""
+        found = self.jobs()._do_request("GET", "/nodes?view=summary").json()["data"]["summary"]
+        return {node["raylet"]["nodeManagerAddress"] for node in found if node["raylet"].get("state") == "ALIVE"}
+
+    def wait_for_nodes(self) -> None:
+        """Until all nodes are there, and MLflow too."""
+        wanted = {self.head.address, *(host.address for host in self.nodes.values())}
+        wait_until(lambda: _answers(lambda: self.alive() == wanted or None), f"Ray's nodes {sorted(wanted)}")
+
+    def _places(self) -> dict[str, str]:
+        services, head = self.services.address, self.head.address
+        return {
+            "ADODN_S3_ENDPOINT_URL": f"http://{services}:{_PORTS.s3}",
+            "ADODN_S3_ACCESS_KEY": self._config.s3_access_key,
+            "ADODN_S3_SECRET_KEY": self._config.s3_secret_key,
+            "ADODN_MLFLOW_TRACKING_URI": f"http://{services}:{_PORTS.mlflow}",
+            "ADODN_RAY_ADDRESS": f"{head}:{_PORTS.ray_gcs}",
+            "ADODN_RAY_DASHBOARD_URL": f"http://{head}:{_PORTS.ray_dashboard}",
+            "ADODN_RAY_AUTH_TOKEN": self._config.ray_auth_token,
+        }
+
+
+@contextmanager
+def cluster(net: Network, cpus: Mapping[str, int]) -> Iterator[Cluster]:
+    """Everything up and answering; ends with the network."""
+    made = Cluster(net)
+    made.start_services()
+    made.start_head()
+    wait_until(lambda: _answers(lambda: made.alive() or None), "Ray's head")
+    for name, count in cpus.items():
+        made.add_node(name, count)
+    made.wait_for_nodes()
+    yield made
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = TIMEOUT_S) -> None:
+    """Poll until something is so.
+
+    Raises:
+        AssertionError: If it is not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.3)
+
+
+def _answers(ask: Callable[[], Any]) -> bool:
+    try:
+        return ask() is not None
+    except Exception:
+        return False
