@@ -6,16 +6,16 @@ config = StackConfig.recorded(StackFolder(home()))    # what the running stack w
 
 import json
 import os
-import secrets
 import socket
 from collections import Counter
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adodn.errors import StackError
+from infra.credentials import Credentials
 from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
@@ -73,9 +73,7 @@ class StackConfig:
     folder: StackFolder
     ports: StackPorts
     ray: RayShare
-    s3_access_key: str
-    s3_secret_key: str
-    ray_auth_token: str
+    credentials: Credentials = field(repr=False)
 
     @classmethod
     def wanted(cls, folder: StackFolder) -> "StackConfig":
@@ -85,7 +83,7 @@ class StackConfig:
             StackError: a port or a share is not allowed.
         """
         try:
-            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), **_secrets(folder))
+            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), credentials=Credentials.of(_read_env(folder)))
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
             raise StackError(
@@ -104,25 +102,22 @@ class StackConfig:
             ports, ray = StackPorts(**record["ports"]), RayShare(**record["ray"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
-        return cls(folder=folder, ports=ports, ray=ray, **_secrets(folder))
+        return cls(folder=folder, ports=ports, ray=ray, credentials=Credentials.of(_read_env(folder)))
 
     def save(self) -> None:
         """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""
         record = {"ports": self.ports.model_dump(), "ray": self.ray.model_dump()}
         self.folder.write_private(self.folder.record, json.dumps(record, indent=2) + "\n")
-        lines = {**_read_env(self.folder), **self._endpoints()}
+        lines = {**_read_env(self.folder), **self._endpoints(), **self.credentials.lines()}
         self.folder.write_private(self.folder.env, "".join(f"{name}={value}\n" for name, value in lines.items()))
 
     def _endpoints(self) -> dict[str, str]:
         return {
             "ADODN_S3_ENDPOINT_URL": self.url("s3"),
-            "ADODN_S3_ACCESS_KEY": self.s3_access_key,
-            "ADODN_S3_SECRET_KEY": self.s3_secret_key,
             "ADODN_MLFLOW_TRACKING_URI": self.url("mlflow"),
             "ADODN_PREFECT_API_URL": self.url("prefect") + "/api",
             "ADODN_RAY_ADDRESS": f"{HOST}:{self.ports.ray_gcs}",
             "ADODN_RAY_DASHBOARD_URL": self.url("ray_dashboard"),
-            "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
         }
 
     def url(self, port_name: str) -> str:
@@ -153,15 +148,6 @@ def _is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def _secrets(folder: StackFolder) -> dict[str, Any]:
-    known = _read_env(folder)
-    return {
-        "s3_access_key": known.get("ADODN_S3_ACCESS_KEY") or secrets.token_hex(10),
-        "s3_secret_key": known.get("ADODN_S3_SECRET_KEY") or secrets.token_hex(32),
-        "ray_auth_token": known.get("ADODN_RAY_AUTH_TOKEN") or secrets.token_hex(32),
-    }
 
 
 def _read_env(folder: StackFolder) -> dict[str, str]:

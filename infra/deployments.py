@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 from prefect.events.actions import ChangeFlowRunState
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from adodn import settings
@@ -91,12 +91,18 @@ def watch_for_the_dead(silence: timedelta = timedelta(seconds=5 * HEARTBEAT_S)) 
 
 def client_environment() -> dict[str, str]:
     """The environment in which Prefect's own commands reach the stack."""
-    return {**os.environ, "PREFECT_API_URL": settings.get().prefect_api_url, "DO_NOT_TRACK": "1"}
+    places = settings.get()
+    known = {"PREFECT_API_URL": places.prefect_api_url, "DO_NOT_TRACK": "1"}
+    if password := places.prefect_auth_string.get_secret_value():
+        known["PREFECT_API_AUTH_STRING"] = password
+    return {**os.environ, **known}
 
 
 def on_the_stack() -> AbstractContextManager[Any]:
     """Inside, this process's Prefect talks to the stack, whatever it read when it was imported."""
-    return temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url})
+    places = settings.get()
+    password = places.prefect_auth_string.get_secret_value() or None
+    return temporary_settings({PREFECT_API_URL: places.prefect_api_url, PREFECT_API_AUTH_STRING: password})
 
 
 def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], None]) -> None:

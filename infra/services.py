@@ -6,6 +6,7 @@
 Everything binds to 127.0.0.1. Secrets go by environment, never on a command line. Nothing reports to its makers.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adodn.errors import StackError
+from infra import storage
 from infra.config import BUCKETS, HOST, StackConfig
+from infra.credentials import USER
 from infra.processes import MARK_HOME
 
 WORK_POOL = "local"
@@ -87,13 +90,20 @@ def _s3(config: StackConfig) -> Command:
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
     argv += [f"-bucket={','.join(BUCKETS)}", "-s3.autoCreateBucket=false", "-master.telemetry=false"]
     argv += [f"-filer.localSocket={run}/filer.sock", f"-s3.localSocket={run}/s3.sock"]
+    argv += [f"-s3.config={storage.identities(config)}"]
     # Go keeps up to twice the live heap unless told otherwise; a limit that large writes reach keeps it collecting.
-    return Command(argv, {**_s3_credentials(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
+    return Command(argv, {**storage.locks(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
 
 
 def _prefect(config: StackConfig) -> Command:
     argv = [_program("prefect"), "server", "start", "--host", HOST, "--port", str(config.ports.prefect)]
-    return Command(argv, {"PREFECT_HOME": str(config.folder.data / "prefect")})
+    env = {
+        "PREFECT_HOME": str(config.folder.data / "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": config.credentials.prefect_auth_string,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": config.url("prefect"),
+    }
+    return Command(argv, env)
 
 
 def _worker(config: StackConfig) -> Command:
@@ -102,23 +112,49 @@ def _worker(config: StackConfig) -> Command:
         "PREFECT_HOME": str(config.folder.data / "prefect"),
         "PREFECT_API_URL": config.url("prefect") + "/api",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        "PREFECT_API_AUTH_STRING": config.credentials.prefect_auth_string,
+        **_s3_roles(config),
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run on a laptop should not wait ten seconds to be seen
     }
     return Command(argv, env)
 
 
 def _mlflow(config: StackConfig) -> Command:
-    database = config.folder.data / "mlflow" / "mlflow.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
+    data = config.folder.data / "mlflow"
+    data.mkdir(parents=True, exist_ok=True)
     argv = [_program("mlflow"), "server", "--host", HOST, "--port", str(config.ports.mlflow), "--workers", "1"]
-    argv += ["--backend-store-uri", f"sqlite:///{database}"]
+    argv += ["--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{data}/mlflow.db"]
     argv += ["--serve-artifacts", "--artifacts-destination", "s3://mlflow/artifacts"]
     env = {
-        **_s3_credentials(config),
+        "AWS_ACCESS_KEY_ID": config.credentials.s3["mlflow"].access_key,
+        "AWS_SECRET_ACCESS_KEY": config.credentials.s3["mlflow"].secret_key,
+        "AWS_DEFAULT_REGION": _REGION,
         "MLFLOW_S3_ENDPOINT_URL": config.url("s3"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(data, config)),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": config.credentials.mlflow_password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": config.credentials.mlflow_session_key,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its eight job processes serve LLM evaluation only
     }
     return Command(argv, env)
+
+
+def _mlflow_users(data: Path, config: StackConfig) -> Path:
+    """The file that says how MLflow signs people in; it holds no secret.
+
+    A password counts only when its user is made: so the users of another password, whose `stack.env` was lost, stay
+    in another database.
+    """
+    known_by = hashlib.sha256(config.credentials.mlflow_password.encode()).hexdigest()[:12]
+    path = data / "sign-in.ini"
+    rules = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{data}/users-{known_by}.db",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "auth_cache_ttl_seconds": "600",  # else every request hashes the password anew, which takes a tenth of a second
+    }
+    config.folder.write_private(path, "[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in rules.items()))
+    return path
 
 
 def _ray(config: StackConfig) -> Command:
@@ -130,7 +166,8 @@ def _ray(config: StackConfig) -> Command:
     argv += ["--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
     env = {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": config.ray_auth_token,
+        "RAY_AUTH_TOKEN": config.credentials.ray_auth_token,
+        **_s3_roles(config),
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
         "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
@@ -143,12 +180,10 @@ def _ray(config: StackConfig) -> Command:
     return Command(argv, env)
 
 
-def _s3_credentials(config: StackConfig) -> dict[str, str]:
-    return {
-        "AWS_ACCESS_KEY_ID": config.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": config.s3_secret_key,
-        "AWS_DEFAULT_REGION": _REGION,
-    }
+def _s3_roles(config: StackConfig) -> dict[str, str]:
+    """Jobs and flows train; what they shard or register they write in the role for that."""
+    pairs = config.credentials.s3
+    return pairs["trainer"].variables() | pairs["shards"].variables("shards") | pairs["registry"].variables("registry")
 
 
 def _program(name: str) -> str:
