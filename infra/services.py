@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adodn.errors import StackError
 from infra.config import BUCKETS, HOST, StackConfig
+from infra.databases import with_driver
 from infra.processes import MARK_HOME
 
 WORK_POOL = "local"
@@ -91,7 +92,9 @@ def _s3(config: StackConfig) -> Command:
 
 def _prefect(config: StackConfig) -> Command:
     argv = [_program("prefect"), "server", "start", "--host", HOST, "--port", str(config.ports.prefect)]
-    return Command(argv, {"PREFECT_HOME": str(config.folder.data / "prefect")})
+    url = with_driver(config.databases.prefect, "asyncpg")
+    database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
+    return Command(argv, {"PREFECT_HOME": str(config.folder.data / "prefect"), **database})
 
 
 def _worker(config: StackConfig) -> Command:
@@ -108,10 +111,10 @@ def _mlflow(config: StackConfig) -> Command:
     database = config.folder.data / "mlflow" / "mlflow.db"
     database.parent.mkdir(parents=True, exist_ok=True)
     argv = [_program("mlflow"), "server", "--host", HOST, "--port", str(config.ports.mlflow), "--workers", "1"]
-    argv += ["--backend-store-uri", f"sqlite:///{database}"]
     argv += ["--serve-artifacts", "--artifacts-destination", "s3://mlflow/artifacts"]
     env = {
         **_s3_credentials(config),
+        "MLFLOW_BACKEND_STORE_URI": with_driver(config.databases.mlflow, "psycopg") or f"sqlite:///{database}",
         "MLFLOW_S3_ENDPOINT_URL": config.url("s3"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its eight job processes serve LLM evaluation only
     }
