@@ -1,7 +1,7 @@
 """Makes the secrets that the cluster's manifests and the compose file refer to; they are printed or written once.
 
 python -m infra.cluster_secrets kubernetes | kubectl create -f -      # refuses where they are there already
-python -m infra.cluster_secrets compose infra/compose/secrets         # a file for each service, in a folder of mode 0700
+python -m infra.cluster_secrets compose infra/compose/secrets         # a file for each service; a folder of mode 0700
 """
 
 import json

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adodn.errors import StackError
-from infra.databases import Databases
+from infra.databases import SQLITE, Databases
 from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
@@ -77,7 +77,7 @@ class StackConfig:
     s3_access_key: str
     s3_secret_key: str
     ray_auth_token: str
-    databases: Databases = Databases()
+    databases: Databases = SQLITE
 
     @classmethod
     def wanted(cls, folder: StackFolder) -> "StackConfig":

@@ -43,6 +43,9 @@ class Databases:
         return {variable: getattr(self, name) for name, variable in VARIABLES.items()}
 
 
+SQLITE = Databases()
+
+
 def with_driver(url: str, driver: str) -> str:
     """An address that says by which library it is reached; an empty one stays empty."""
     return url.replace(_SCHEME, f"postgresql+{driver}://", 1)

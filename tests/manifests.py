@@ -60,7 +60,7 @@ def pods() -> list[Pod]:
     return [
         Pod(f"{one['metadata']['name']}{where}", template["metadata"]["labels"]["app"], template["spec"])
         for one in resources()
-        for where, template in _templates(one["spec"] if "spec" in one else {}, "")
+        for where, template in _templates(one.get("spec", {}), "")
     ]
 
 

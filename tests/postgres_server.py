@@ -10,7 +10,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,15 +21,24 @@ from infra.deployments import ROOT
 from tests.ports import free_port
 
 _SETUP = ROOT / "infra" / "kubernetes" / "databases.sh"
+USERS = ("prefect", "mlflow", "studies")
+"""Each owns the database of its name."""
 _ACCOUNT = "postgres"
 """PostgreSQL refuses to run as root; Debian's package brings this account."""
 
 
 class PostgresServer:
-    """A server in a folder of its own."""
+    """A server in a folder of its own.
 
-    def __init__(self, binaries: Path, folder: Path, account: str | None) -> None:
-        self.passwords = {name: secrets.token_hex(16) for name in ("postgres", "prefect", "mlflow", "studies")}
+    Args:
+        binaries: Where PostgreSQL's programs are.
+        folder: Its own.
+        account: Who runs it; None: this process's user.
+        passwords: Of users; new ones for those that are left out.
+    """
+
+    def __init__(self, binaries: Path, folder: Path, account: str | None, passwords: Mapping[str, str]) -> None:
+        self.passwords = {name: secrets.token_hex(16) for name in ("postgres", *USERS)} | dict(passwords)
         self.port = free_port()
         self._binaries, self._folder, self._account = binaries, folder, account
 
@@ -75,7 +84,7 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(**passwords: str) -> Iterator[PostgresServer]:
     """A running server; skips where PostgreSQL is not installed."""
     binaries = _binaries()
     if binaries is None:
@@ -84,7 +93,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     folder = Path(tempfile.mkdtemp(prefix="adodn-pg-", dir="/tmp"))  # pytest's own is closed to other accounts
     if account:
         shutil.chown(folder, account)
-    server = PostgresServer(binaries, folder, account)
+    server = PostgresServer(binaries, folder, account, passwords)
     try:
         server.create()
         yield server

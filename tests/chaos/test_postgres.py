@@ -12,10 +12,8 @@ import psutil
 import pytest
 
 from adodn import settings
-from adodn.errors import StackError
 from infra import deployments, processes
 from infra import stack as local_stack
-from infra.config import StackConfig
 from infra.folder import StackFolder
 from tests.conftest import enter_home
 from tests.postgres_server import PostgresServer, postgres_server

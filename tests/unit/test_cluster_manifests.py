@@ -1,4 +1,4 @@
-"""What no schema sees in the cluster's manifests: that names, ports, secrets, versions and rights agree with each other.
+"""What no schema sees in the cluster's manifests: that names, ports, secrets, versions and rights agree.
 
 pytest tests/unit/test_cluster_manifests.py
 """
