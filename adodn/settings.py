@@ -35,7 +35,12 @@ class Settings(BaseSettings):
     bucket: str = "adodn"
     """Holds `datasets/`, `runs/`, `searches/`, `registry/`, `evaluations/`, `weights/` and `patterns/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
+    mlflow_username: str = ""
+    """Empty: MLflow is asked without a name, or with that of `MLFLOW_TRACKING_USERNAME`."""
+    mlflow_password: SecretStr = SecretStr("")
     prefect_api_url: str = "http://127.0.0.1:4200/api"
+    prefect_auth_string: SecretStr = SecretStr("")
+    """`user:password` of the Prefect server."""
     ray_address: str = ""
     """Of the cluster's head, host:port; empty: the cluster whose job this is, or a local one."""
     ray_dashboard_url: str = "http://127.0.0.1:8265"

@@ -20,6 +20,8 @@ from infra.databases import SQLITE, Databases
 from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
+USER = "adodn"
+"""Who signs in to Prefect and MLflow."""
 BUCKETS = ("adodn", "mlflow")
 TWIN_OFFSET = 10_000
 """SeaweedFS opens a gRPC port this far above every HTTP port."""
@@ -76,8 +78,17 @@ class StackConfig:
     ray: RayShare
     s3_access_key: str
     s3_secret_key: str
+    prefect_password: str
+    mlflow_password: str
+    mlflow_session_key: str
+    """Signs what MLflow's sign-up page sends to browsers."""
     ray_auth_token: str
     databases: Databases = SQLITE
+
+    @property
+    def prefect_auth_string(self) -> str:
+        """`user:password`, as Prefect's server and clients want it."""
+        return f"{USER}:{self.prefect_password}"
 
     @classmethod
     def wanted(cls, folder: StackFolder) -> "StackConfig":
@@ -123,7 +134,11 @@ class StackConfig:
             "ADODN_S3_ACCESS_KEY": self.s3_access_key,
             "ADODN_S3_SECRET_KEY": self.s3_secret_key,
             "ADODN_MLFLOW_TRACKING_URI": self.url("mlflow"),
+            "ADODN_MLFLOW_USERNAME": USER,
+            "ADODN_MLFLOW_PASSWORD": self.mlflow_password,
+            "ADODN_MLFLOW_SESSION_KEY": self.mlflow_session_key,
             "ADODN_PREFECT_API_URL": self.url("prefect") + "/api",
+            "ADODN_PREFECT_AUTH_STRING": self.prefect_auth_string,
             "ADODN_RAY_ADDRESS": f"{HOST}:{self.ports.ray_gcs}",
             "ADODN_RAY_DASHBOARD_URL": self.url("ray_dashboard"),
             "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
@@ -164,6 +179,9 @@ def _secrets(folder: StackFolder) -> dict[str, Any]:
     return {
         "s3_access_key": known.get("ADODN_S3_ACCESS_KEY") or secrets.token_hex(10),
         "s3_secret_key": known.get("ADODN_S3_SECRET_KEY") or secrets.token_hex(32),
+        "prefect_password": known.get("ADODN_PREFECT_AUTH_STRING", "").partition(":")[2] or secrets.token_hex(32),
+        "mlflow_password": known.get("ADODN_MLFLOW_PASSWORD") or secrets.token_hex(32),
+        "mlflow_session_key": known.get("ADODN_MLFLOW_SESSION_KEY") or secrets.token_hex(32),
         "ray_auth_token": known.get("ADODN_RAY_AUTH_TOKEN") or secrets.token_hex(32),
     }
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from prefect.client.schemas import FlowRun
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from adodn import settings
@@ -48,7 +48,18 @@ def deploy() -> None:
 
 def client_environment() -> dict[str, str]:
     """The environment in which Prefect's own commands reach the stack."""
-    return {**os.environ, "PREFECT_API_URL": settings.get().prefect_api_url, "DO_NOT_TRACK": "1"}
+    places = settings.get()
+    known = {"PREFECT_API_URL": places.prefect_api_url, "DO_NOT_TRACK": "1"}
+    if password := places.prefect_auth_string.get_secret_value():
+        known["PREFECT_API_AUTH_STRING"] = password
+    return {**os.environ, **known}
+
+
+def on_the_stack() -> AbstractContextManager[Any]:
+    """Inside, this process's Prefect talks to the stack, whatever it read when it was imported."""
+    places = settings.get()
+    password = places.prefect_auth_string.get_secret_value() or None
+    return temporary_settings({PREFECT_API_URL: places.prefect_api_url, PREFECT_API_AUTH_STRING: password})
 
 
 def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], None]) -> None:
@@ -57,8 +68,7 @@ def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], Non
     Raises:
         StackError: If the flow run does not complete.
     """
-    # Prefect read its settings when it was imported, which may have been before the stack was there.
-    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}), get_client(sync_client=True) as client:
+    with on_the_stack(), get_client(sync_client=True) as client:
         flow_run = run_deployment(deployment, parameters=parameters, timeout=0)
         assert isinstance(flow_run, FlowRun)  # Prefect types this as maybe a coroutine; outside async code it is not
         try:

@@ -6,6 +6,7 @@
 Everything binds to 127.0.0.1. Secrets go by environment, never on a command line. Nothing reports to its makers.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adodn.errors import StackError
-from infra.config import BUCKETS, HOST, StackConfig
+from infra.config import BUCKETS, HOST, USER, StackConfig
 from infra.databases import with_driver
 from infra.processes import MARK_HOME
 
@@ -92,9 +93,14 @@ def _s3(config: StackConfig) -> Command:
 
 def _prefect(config: StackConfig) -> Command:
     argv = [_program("prefect"), "server", "start", "--host", HOST, "--port", str(config.ports.prefect)]
+    env = {
+        "PREFECT_HOME": str(config.folder.data / "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": config.prefect_auth_string,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": config.url("prefect"),
+    }
     url = with_driver(config.databases.prefect, "asyncpg")
-    database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
-    return Command(argv, {"PREFECT_HOME": str(config.folder.data / "prefect"), **database})
+    return Command(argv, env | ({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}))
 
 
 def _worker(config: StackConfig) -> Command:
@@ -102,23 +108,47 @@ def _worker(config: StackConfig) -> Command:
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
         "PREFECT_API_URL": config.url("prefect") + "/api",
+        "PREFECT_API_AUTH_STRING": config.prefect_auth_string,
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run on a laptop should not wait ten seconds to be seen
     }
     return Command(argv, env)
 
 
 def _mlflow(config: StackConfig) -> Command:
-    database = config.folder.data / "mlflow" / "mlflow.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
+    data = config.folder.data / "mlflow"
+    data.mkdir(parents=True, exist_ok=True)
     argv = [_program("mlflow"), "server", "--host", HOST, "--port", str(config.ports.mlflow), "--workers", "1"]
+    argv += ["--app-name", "basic-auth"]
     argv += ["--serve-artifacts", "--artifacts-destination", "s3://mlflow/artifacts"]
     env = {
         **_s3_credentials(config),
-        "MLFLOW_BACKEND_STORE_URI": with_driver(config.databases.mlflow, "psycopg") or f"sqlite:///{database}",
+        "MLFLOW_BACKEND_STORE_URI": with_driver(config.databases.mlflow, "psycopg") or f"sqlite:///{data}/mlflow.db",
         "MLFLOW_S3_ENDPOINT_URL": config.url("s3"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(data, config)),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": config.mlflow_password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": config.mlflow_session_key,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its eight job processes serve LLM evaluation only
     }
     return Command(argv, env)
+
+
+def _mlflow_users(data: Path, config: StackConfig) -> Path:
+    """The file that says how MLflow signs people in; it holds no secret.
+
+    A password counts only when its user is made: so the users of another password, whose `stack.env` was lost, stay
+    in another database.
+    """
+    known_by = hashlib.sha256(config.mlflow_password.encode()).hexdigest()[:12]
+    path = data / "sign-in.ini"
+    rules = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{data}/users-{known_by}.db",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "auth_cache_ttl_seconds": "600",  # else every request hashes the password anew, which takes a tenth of a second
+    }
+    config.folder.write_private(path, "[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in rules.items()))
+    return path
 
 
 def _ray(config: StackConfig) -> Command:

@@ -60,7 +60,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
         info = local_stack.up(progress=lambda line: None)
         try:
             settings.get.cache_clear()
-            patch.setenv("PREFECT_API_URL", settings.get().prefect_api_url)
+            places = settings.get()
+            patch.setenv("PREFECT_API_URL", places.prefect_api_url)
+            patch.setenv("PREFECT_API_AUTH_STRING", places.prefect_auth_string.get_secret_value())
+            patch.setenv("MLFLOW_TRACKING_USERNAME", places.mlflow_username)
+            patch.setenv("MLFLOW_TRACKING_PASSWORD", places.mlflow_password.get_secret_value())
             yield info
         finally:
             local_stack.down()

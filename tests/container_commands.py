@@ -42,9 +42,7 @@ def running(
     environment = kept | {name: swapped(value, swaps) for name, value in values.items()}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     with (folder / f"{container['name']}.log").open("wb") as log:
-        process = subprocess.Popen(
-            words, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         try:
             yield process
         finally:

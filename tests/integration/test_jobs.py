@@ -10,10 +10,9 @@ from uuid import uuid4
 import pytest
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from adodn import settings
 from flows.jobs import JobFailedError, run_job
+from infra import deployments
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(autouse=True)
 def on_the_stack(stack: object) -> Iterator[None]:
     """Flows are told to the stack's Prefect."""
-    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}):
+    with deployments.on_the_stack():
         yield
 
 

@@ -12,12 +12,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from adodn import datasets, settings
 from adodn.data.shards import MANIFEST, read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
+from infra import deployments
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ FACES = {"num_train": 6, "num_val": 2, "num_common": 2, "num_challenging": 2}
 @pytest.fixture
 def store(stack: object) -> Iterator[S3Store]:
     """The stack's store; flows are told to the stack's Prefect, and start no server of their own."""
-    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}):
+    with deployments.on_the_stack():
         yield S3Store.from_settings(settings.get())
 
 
