@@ -1,7 +1,7 @@
 """The fields of KubeRay's RayCluster and RayJob (ray.io/v1) that our manifests may use, as JSON Schema.
 
-Written from the API reference of KubeRay 1.6 and 1.7, because no package brings its CRDs. Anything that is not named
-here is refused, so that a new field is looked up before it is used. Pod templates are checked by Kubernetes' own schema.
+Written from the API reference of KubeRay 1.6 and 1.7, because no package brings its CRDs. What is not named here is
+refused, so that a new field is looked up before it is used. Pod templates are checked by Kubernetes' own schema.
 
 Source: https://docs.ray.io/en/master/kuberay/references/api.html
 """

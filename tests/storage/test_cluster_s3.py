@@ -5,7 +5,6 @@ pytest tests/storage/test_cluster_s3.py
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import boto3
