@@ -334,3 +334,20 @@ def test_the_cache_fits_its_volume() -> None:
     }
     assert sizes == {"60Gi"}
     assert int(places()["ADODN_CACHE_MAX_BYTES"]) < 60 * 2**30
+
+
+def test_the_readme_says_what_the_pods_ask_for() -> None:
+    """The sum of all requests, each as often as it is replicated."""
+    units = {"m": 1e-3, "Mi": 1 / 1024, "Gi": 1}
+    sums = {"cpu": 0.0, "memory": 0.0}
+    for one in PODS:
+        if one.name.startswith("search"):
+            continue  # a search of its own asks for as much again
+        times = 2 if "workerGroupSpecs" in one.name else 1
+        for container in one.containers():
+            for name, asked in container["resources"]["requests"].items():
+                number, unit = re.fullmatch(r"(\d+)(\D*)", asked).groups()  # type: ignore[union-attr]
+                sums[name] += times * int(number) * (units[unit] if unit else 1)
+
+    assert resource("RayCluster", "adodn")["spec"]["workerGroupSpecs"][0]["replicas"] == 2
+    assert f"adds up to {sums['cpu']:g} CPUs and {sums['memory']:g} GiB" in (FOLDER / "README.md").read_text()
