@@ -54,8 +54,9 @@ def with_driver(url: str, driver: str) -> str:
 def _checked(variable: str, known: Mapping[str, str]) -> str:
     url = os.environ.get(variable, known.get(variable, ""))
     if url and not url.startswith(_SCHEME):
+        scheme, found, _ = url.partition("://")  # the rest may hold a password
         raise StackError(
-            f"{variable} must be {_SCHEME}USER:PASSWORD@HOST:PORT/NAME, got one that begins with "
-            f"{url.partition(':')[0]!r}; write it so, or set it empty for SQLite"
+            f"{variable} must be {_SCHEME}USER:PASSWORD@HOST:PORT/NAME, got {'one of ' + scheme if found else 'no address'}"
+            "; write it so, or set it empty for SQLite"
         )
     return url
