@@ -56,7 +56,7 @@ def _checked(variable: str, known: Mapping[str, str]) -> str:
     if url and not url.startswith(_SCHEME):
         scheme, found, _ = url.partition("://")  # the rest may hold a password
         raise StackError(
-            f"{variable} must be {_SCHEME}USER:PASSWORD@HOST:PORT/NAME, got {'one of ' + scheme if found else 'no address'}"
-            "; write it so, or set it empty for SQLite"
+            f"{variable} must be {_SCHEME}USER:PASSWORD@HOST:PORT/NAME, got {f'one of {scheme!r}' if found else 'another'}; "
+            "write it so, or set it empty for SQLite"
         )
     return url
