@@ -84,7 +84,10 @@ def shard_dataset(
     """
     base_uri, budget = allowed_destination(destination), BadBudget.parse(max_bad)
     excluded = read_exclusions(exclude) if exclude else {}
-    raw, store = datasets.open(dataset, allowed_root(root), **(options or {})), S3Store.from_settings(settings.get())
+    raw, store = (
+        datasets.open(dataset, allowed_root(root), **(options or {})),
+        S3Store.from_settings(settings.get(), "shards"),
+    )
     if not dry_run:
         store.check(base_uri)
     shard_plan = plan_shards(raw, ImagePolicy(max_px=max_px, margin=margin), excluded, budget)

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from adodn.errors import StackError
-from infra.s3_roles import ROLES, identities
+from infra.credentials import USER, Credentials
+from infra.storage import known
 
 NAMESPACE = "adodn"
-USER = "adodn"
-"""Who signs in to Prefect and MLflow."""
 _JOBS = {
     "ADODN_S3_ACCESS_KEY": ("s3-trainer", "ACCESS_KEY"),
     "ADODN_S3_SECRET_KEY": ("s3-trainer", "SECRET_KEY"),
@@ -63,16 +62,19 @@ Secrets = Mapping[str, Mapping[str, str]]
 
 def fresh() -> dict[str, dict[str, str]]:
     """New secrets: by the name of the Secret, then by its key."""
-    keys = {role: (secrets.token_hex(10), secrets.token_hex(32)) for role in ROLES}
+    new = Credentials.of({})
     databases = ("superuser", "prefect", "mlflow", "studies")
     return {
         "postgres": {f"{name}_password": secrets.token_hex(32) for name in databases},
-        "prefect-auth": {"auth_string": f"{USER}:{secrets.token_hex(32)}"},
-        "mlflow-client": {"USERNAME": USER, "PASSWORD": secrets.token_hex(32)},
-        "mlflow-server": {"flask_secret_key": secrets.token_hex(32)},
-        "ray-auth": {"auth_token": secrets.token_hex(32)},
-        "s3-identities": {"identities.json": json.dumps(identities(keys), indent=2)},
-        **{f"s3-{role}": {"ACCESS_KEY": access, "SECRET_KEY": secret} for role, (access, secret) in keys.items()},
+        "prefect-auth": {"auth_string": new.prefect_auth_string},
+        "mlflow-client": {"USERNAME": USER, "PASSWORD": new.mlflow_password},
+        "mlflow-server": {"flask_secret_key": new.mlflow_session_key},
+        "ray-auth": {"auth_token": new.ray_auth_token},
+        "s3-identities": {"identities.json": json.dumps(known(new.s3), indent=2)},
+        **{
+            f"s3-{role}": {"ACCESS_KEY": pair.access_key, "SECRET_KEY": pair.secret_key}
+            for role, pair in new.s3.items()
+        },
     }
 
 

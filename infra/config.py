@@ -6,22 +6,20 @@ config = StackConfig.recorded(StackFolder(home()))    # what the running stack w
 
 import json
 import os
-import secrets
 import socket
 from collections import Counter
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adodn.errors import StackError
+from infra.credentials import Credentials
 from infra.databases import SQLITE, Databases
 from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
-USER = "adodn"
-"""Who signs in to Prefect and MLflow."""
 BUCKETS = ("adodn", "mlflow")
 TWIN_OFFSET = 10_000
 """SeaweedFS opens a gRPC port this far above every HTTP port."""
@@ -76,19 +74,8 @@ class StackConfig:
     folder: StackFolder
     ports: StackPorts
     ray: RayShare
-    s3_access_key: str
-    s3_secret_key: str
-    prefect_password: str
-    mlflow_password: str
-    mlflow_session_key: str
-    """Signs what MLflow's sign-up page sends to browsers."""
-    ray_auth_token: str
-    databases: Databases = SQLITE
-
-    @property
-    def prefect_auth_string(self) -> str:
-        """`user:password`, as Prefect's server and clients want it."""
-        return f"{USER}:{self.prefect_password}"
+    credentials: Credentials = field(repr=False)
+    databases: Databases = field(default=SQLITE, repr=False)
 
     @classmethod
     def wanted(cls, folder: StackFolder) -> "StackConfig":
@@ -98,8 +85,9 @@ class StackConfig:
             StackError: a port, a share or a database is not allowed.
         """
         try:
-            databases = Databases.wanted(_read_env(folder))
-            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), databases=databases, **_secrets(folder))
+            known = _read_env(folder)
+            found = {"credentials": Credentials.of(known), "databases": Databases.wanted(known)}
+            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), **found)
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
             raise StackError(
@@ -118,30 +106,24 @@ class StackConfig:
             ports, ray = StackPorts(**record["ports"]), RayShare(**record["ray"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
-        databases = Databases.recorded(_read_env(folder))
-        return cls(folder=folder, ports=ports, ray=ray, databases=databases, **_secrets(folder))
+        known = _read_env(folder)
+        found = {"credentials": Credentials.of(known), "databases": Databases.recorded(known)}
+        return cls(folder=folder, ports=ports, ray=ray, **found)
 
     def save(self) -> None:
         """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""
         record = {"ports": self.ports.model_dump(), "ray": self.ray.model_dump()}
         self.folder.write_private(self.folder.record, json.dumps(record, indent=2) + "\n")
-        lines = {**_read_env(self.folder), **self._endpoints(), **self.databases.lines()}
+        lines = {**_read_env(self.folder), **self._endpoints(), **self.credentials.lines(), **self.databases.lines()}
         self.folder.write_private(self.folder.env, "".join(f"{name}={value}\n" for name, value in lines.items()))
 
     def _endpoints(self) -> dict[str, str]:
         return {
             "ADODN_S3_ENDPOINT_URL": self.url("s3"),
-            "ADODN_S3_ACCESS_KEY": self.s3_access_key,
-            "ADODN_S3_SECRET_KEY": self.s3_secret_key,
             "ADODN_MLFLOW_TRACKING_URI": self.url("mlflow"),
-            "ADODN_MLFLOW_USERNAME": USER,
-            "ADODN_MLFLOW_PASSWORD": self.mlflow_password,
-            "ADODN_MLFLOW_SESSION_KEY": self.mlflow_session_key,
             "ADODN_PREFECT_API_URL": self.url("prefect") + "/api",
-            "ADODN_PREFECT_AUTH_STRING": self.prefect_auth_string,
             "ADODN_RAY_ADDRESS": f"{HOST}:{self.ports.ray_gcs}",
             "ADODN_RAY_DASHBOARD_URL": self.url("ray_dashboard"),
-            "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
         }
 
     def url(self, port_name: str) -> str:
@@ -172,18 +154,6 @@ def _is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def _secrets(folder: StackFolder) -> dict[str, Any]:
-    known = _read_env(folder)
-    return {
-        "s3_access_key": known.get("ADODN_S3_ACCESS_KEY") or secrets.token_hex(10),
-        "s3_secret_key": known.get("ADODN_S3_SECRET_KEY") or secrets.token_hex(32),
-        "prefect_password": known.get("ADODN_PREFECT_AUTH_STRING", "").partition(":")[2] or secrets.token_hex(32),
-        "mlflow_password": known.get("ADODN_MLFLOW_PASSWORD") or secrets.token_hex(32),
-        "mlflow_session_key": known.get("ADODN_MLFLOW_SESSION_KEY") or secrets.token_hex(32),
-        "ray_auth_token": known.get("ADODN_RAY_AUTH_TOKEN") or secrets.token_hex(32),
-    }
 
 
 def _read_env(folder: StackFolder) -> dict[str, str]:

@@ -57,6 +57,7 @@ def _checked(variable: str, known: Mapping[str, str]) -> str:
         scheme, found, _ = url.partition("://")  # the rest may hold a password
         got = f"one of {scheme!r}" if found else "another"
         raise StackError(
-            f"{variable} must be {_SCHEME}USER:PASSWORD@HOST:PORT/NAME, got {got}; write it so, or set it empty for SQLite"
+            f"{variable} must be {_SCHEME}USER:PASSWORD@HOST:PORT/NAME, got {got}; "
+            "write it so, or set it empty for SQLite"
         )
     return url

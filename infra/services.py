@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adodn.errors import StackError
-from infra.config import BUCKETS, HOST, USER, StackConfig
+from infra import storage
+from infra.config import BUCKETS, HOST, StackConfig
+from infra.credentials import USER
 from infra.databases import with_driver
 from infra.processes import MARK_HOME
 
@@ -87,15 +89,16 @@ def _s3(config: StackConfig) -> Command:
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
     argv += [f"-bucket={','.join(BUCKETS)}", "-s3.autoCreateBucket=false", "-master.telemetry=false"]
     argv += [f"-filer.localSocket={run}/filer.sock", f"-s3.localSocket={run}/s3.sock"]
+    argv += [f"-s3.config={storage.identities(config)}"]
     # Go keeps up to twice the live heap unless told otherwise; a limit that large writes reach keeps it collecting.
-    return Command(argv, {**_s3_credentials(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
+    return Command(argv, {**storage.locks(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
 
 
 def _prefect(config: StackConfig) -> Command:
     argv = [_program("prefect"), "server", "start", "--host", HOST, "--port", str(config.ports.prefect)]
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
-        "PREFECT_SERVER_API_AUTH_STRING": config.prefect_auth_string,
+        "PREFECT_SERVER_API_AUTH_STRING": config.credentials.prefect_auth_string,
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": config.url("prefect"),
     }
@@ -108,7 +111,8 @@ def _worker(config: StackConfig) -> Command:
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
         "PREFECT_API_URL": config.url("prefect") + "/api",
-        "PREFECT_API_AUTH_STRING": config.prefect_auth_string,
+        "PREFECT_API_AUTH_STRING": config.credentials.prefect_auth_string,
+        **_s3_roles(config),
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run on a laptop should not wait ten seconds to be seen
     }
     return Command(argv, env)
@@ -121,13 +125,15 @@ def _mlflow(config: StackConfig) -> Command:
     argv += ["--app-name", "basic-auth"]
     argv += ["--serve-artifacts", "--artifacts-destination", "s3://mlflow/artifacts"]
     env = {
-        **_s3_credentials(config),
+        "AWS_ACCESS_KEY_ID": config.credentials.s3["mlflow"].access_key,
+        "AWS_SECRET_ACCESS_KEY": config.credentials.s3["mlflow"].secret_key,
+        "AWS_DEFAULT_REGION": _REGION,
         "MLFLOW_BACKEND_STORE_URI": with_driver(config.databases.mlflow, "psycopg") or f"sqlite:///{data}/mlflow.db",
         "MLFLOW_S3_ENDPOINT_URL": config.url("s3"),
         "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(data, config)),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,
-        "MLFLOW_AUTH_ADMIN_PASSWORD": config.mlflow_password,
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": config.mlflow_session_key,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": config.credentials.mlflow_password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": config.credentials.mlflow_session_key,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its eight job processes serve LLM evaluation only
     }
     return Command(argv, env)
@@ -139,7 +145,7 @@ def _mlflow_users(data: Path, config: StackConfig) -> Path:
     A password counts only when its user is made: so the users of another password, whose `stack.env` was lost, stay
     in another database.
     """
-    known_by = hashlib.sha256(config.mlflow_password.encode()).hexdigest()[:12]
+    known_by = hashlib.sha256(config.credentials.mlflow_password.encode()).hexdigest()[:12]
     path = data / "sign-in.ini"
     rules = {
         "default_permission": "NO_PERMISSIONS",
@@ -160,7 +166,8 @@ def _ray(config: StackConfig) -> Command:
     argv += ["--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
     env = {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": config.ray_auth_token,
+        "RAY_AUTH_TOKEN": config.credentials.ray_auth_token,
+        **_s3_roles(config),
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
         "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
@@ -172,12 +179,10 @@ def _ray(config: StackConfig) -> Command:
     return Command(argv, env)
 
 
-def _s3_credentials(config: StackConfig) -> dict[str, str]:
-    return {
-        "AWS_ACCESS_KEY_ID": config.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": config.s3_secret_key,
-        "AWS_DEFAULT_REGION": _REGION,
-    }
+def _s3_roles(config: StackConfig) -> dict[str, str]:
+    """Jobs and flows train; what they shard or register they write in the role for that."""
+    pairs = config.credentials.s3
+    return pairs["trainer"].variables() | pairs["shards"].variables("shards") | pairs["registry"].variables("registry")
 
 
 def _program(name: str) -> str:

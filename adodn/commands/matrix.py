@@ -98,7 +98,7 @@ def _given(text: str) -> Given:
 def _rendered(count: int, places: Settings) -> str:
     """Address of rendered challenging faces on the store."""
     faces = datasets.open("synthetic", None, num_train=0, num_val=0, num_common=0, num_challenging=count)
-    return shard_dataset(faces, S3Store.from_settings(places), places.datasets_uri, ImagePolicy())[0]
+    return shard_dataset(faces, S3Store.from_settings(places, "shards"), places.datasets_uri, ImagePolicy())[0]
 
 
 def _connect(address: str, places: Settings) -> None:

@@ -157,7 +157,7 @@ def _shard_smoke() -> str:
     """Address of a few rendered faces on the store; made where they are missing."""
     places = settings.get()
     raw = datasets.open("synthetic", None, **SMOKE_FACES)
-    uri, _ = shard_dataset(raw, S3Store.from_settings(places), places.datasets_uri, ImagePolicy())
+    uri, _ = shard_dataset(raw, S3Store.from_settings(places, "shards"), places.datasets_uri, ImagePolicy())
     return uri
 
 

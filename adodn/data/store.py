@@ -34,7 +34,7 @@ from pydantic import SecretStr
 
 from adodn.data.retries import Tries
 from adodn.errors import ConfigError, StorageError
-from adodn.settings import Settings
+from adodn.settings import S3Role, Settings
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY = re.compile(r"[A-Za-z0-9!_.*'()=@+,-][A-Za-z0-9!_.*'()=@+,/ -]*")
@@ -99,12 +99,13 @@ class S3Store:
             )
 
     @staticmethod
-    def from_settings(settings: Settings) -> "S3Store":
-        """The store that the settings name."""
+    def from_settings(settings: Settings, role: S3Role = "own") -> "S3Store":
+        """The store that the settings name, with their credentials for a kind of work."""
+        access_key, secret_key = settings.s3_keys(role)
         return S3Store(
             endpoint_url=settings.s3_endpoint_url,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
+            access_key=access_key,
+            secret_key=secret_key,
             region=settings.s3_region,
             attempts=settings.s3_attempts,
             connect_timeout_s=settings.s3_connect_timeout_s,
