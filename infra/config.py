@@ -1,4 +1,4 @@
-"""What the local stack is told: ports, Ray's share of the machine, secrets. It starts nothing.
+"""What the local stack is told: ports, Ray's share of the machine, databases, secrets. It starts nothing.
 
 config = StackConfig.wanted(StackFolder(home()))      # from ADODN_PORT_… and ADODN_RAY_…, secrets made once
 config = StackConfig.recorded(StackFolder(home()))    # what the running stack was started with
@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adodn.errors import StackError
 from infra.credentials import Credentials
+from infra.databases import SQLITE, Databases
 from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
@@ -74,16 +75,19 @@ class StackConfig:
     ports: StackPorts
     ray: RayShare
     credentials: Credentials = field(repr=False)
+    databases: Databases = field(default=SQLITE, repr=False)
 
     @classmethod
     def wanted(cls, folder: StackFolder) -> "StackConfig":
         """From the environment; secrets are those of `stack.env`, or new ones.
 
         Raises:
-            StackError: a port or a share is not allowed.
+            StackError: a port, a share or a database is not allowed.
         """
         try:
-            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), credentials=Credentials.of(_read_env(folder)))
+            known = _read_env(folder)
+            found = {"credentials": Credentials.of(known), "databases": Databases.wanted(known)}
+            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), **found)
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
             raise StackError(
@@ -102,13 +106,15 @@ class StackConfig:
             ports, ray = StackPorts(**record["ports"]), RayShare(**record["ray"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
-        return cls(folder=folder, ports=ports, ray=ray, credentials=Credentials.of(_read_env(folder)))
+        known = _read_env(folder)
+        found = {"credentials": Credentials.of(known), "databases": Databases.recorded(known)}
+        return cls(folder=folder, ports=ports, ray=ray, **found)
 
     def save(self) -> None:
         """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""
         record = {"ports": self.ports.model_dump(), "ray": self.ray.model_dump()}
         self.folder.write_private(self.folder.record, json.dumps(record, indent=2) + "\n")
-        lines = {**_read_env(self.folder), **self._endpoints(), **self.credentials.lines()}
+        lines = {**_read_env(self.folder), **self._endpoints(), **self.credentials.lines(), **self.databases.lines()}
         self.folder.write_private(self.folder.env, "".join(f"{name}={value}\n" for name, value in lines.items()))
 
     def _endpoints(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from adodn.errors import StackError
 from infra import storage
 from infra.config import BUCKETS, HOST, StackConfig
 from infra.credentials import USER
+from infra.databases import with_driver
 from infra.processes import MARK_HOME
 
 WORK_POOL = "local"
@@ -103,7 +104,8 @@ def _prefect(config: StackConfig) -> Command:
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": config.url("prefect"),
     }
-    return Command(argv, env)
+    url = with_driver(config.databases.prefect, "asyncpg")
+    return Command(argv, env | ({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}))
 
 
 def _worker(config: StackConfig) -> Command:
@@ -123,12 +125,13 @@ def _mlflow(config: StackConfig) -> Command:
     data = config.folder.data / "mlflow"
     data.mkdir(parents=True, exist_ok=True)
     argv = [_program("mlflow"), "server", "--host", HOST, "--port", str(config.ports.mlflow), "--workers", "1"]
-    argv += ["--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{data}/mlflow.db"]
+    argv += ["--app-name", "basic-auth"]
     argv += ["--serve-artifacts", "--artifacts-destination", "s3://mlflow/artifacts"]
     env = {
         "AWS_ACCESS_KEY_ID": config.credentials.s3["mlflow"].access_key,
         "AWS_SECRET_ACCESS_KEY": config.credentials.s3["mlflow"].secret_key,
         "AWS_DEFAULT_REGION": _REGION,
+        "MLFLOW_BACKEND_STORE_URI": with_driver(config.databases.mlflow, "psycopg") or f"sqlite:///{data}/mlflow.db",
         "MLFLOW_S3_ENDPOINT_URL": config.url("s3"),
         "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(data, config)),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,

@@ -8,8 +8,10 @@ and a certificate, new at each start and known to nobody, close them; the master
 
 import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from infra.config import BUCKETS, StackConfig
-from infra.credentials import OWNER
+from infra.credentials import OWNER, KeyPair
 
 _DATA, _MLFLOW = BUCKETS
 WRITES = {
@@ -39,18 +41,23 @@ def actions(role: str) -> list[str]:
     return [f"Read:{_DATA}", f"List:{_DATA}", *(f"Write:{_DATA}/{folder}/*" for folder in WRITES[role])]
 
 
-def identities(config: StackConfig) -> Path:
-    """Write who may do what where the server reads it."""
+def known(pairs: Mapping[str, KeyPair]) -> dict[str, Any]:
+    """Each role with its keys and what it may do, as `weed s3 -config` reads it."""
     listed = [
         {
             "name": role,
             "credentials": [{"accessKey": pair.access_key, "secretKey": pair.secret_key}],
             "actions": actions(role),
         }
-        for role, pair in config.credentials.s3.items()
+        for role, pair in pairs.items()
     ]
+    return {"identities": listed}
+
+
+def identities(config: StackConfig) -> Path:
+    """Write who may do what where the server reads it."""
     path = config.folder.run / "s3-identities.json"
-    config.folder.write_private(path, json.dumps({"identities": listed}))
+    config.folder.write_private(path, json.dumps(known(config.credentials.s3)))
     return path
 
 
