@@ -40,7 +40,8 @@ class Resources:
     num_workers: int = 2
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
-    loader_threads: int = 1
+    loader_threads: int | None = None
+    """That prepare a worker's batches; None: one, or, where a GPU computes, as many as the worker has CPUs."""
     micro_batch: int | None = None
     """Faces that go through a worker's network at a time, for less memory; None: its whole share of the batch."""
     checkpoint_every_steps: int | None = None
@@ -84,7 +85,7 @@ def train(
             "share": {
                 "dataset_uris": tuple(dataset_uris),
                 "micro_batch": resources.micro_batch,
-                "loader_threads": resources.loader_threads,
+                "loader_threads": _loader_threads(resources),
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
             "tracking_run_id": tracker.run_id,
@@ -104,6 +105,11 @@ def train(
         tracker.finish("KILLED")
         raise
     return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
+
+
+def _loader_threads(resources: Resources) -> int:
+    cpus = max(1, round(resources.cpus_per_worker))
+    return resources.loader_threads or (cpus if resources.use_gpu else 1)
 
 
 def _scaling(resources: Resources) -> ScalingConfig:

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     bench_sampler,
     bench_search,
     bench_sharding,
+    bench_step,
     bench_training,
 )
 from tests.benchmarks.measure import Row
@@ -40,6 +41,9 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "search_sampler": bench_sampler.run,
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
+    "training_parts": bench_step.run_parts,
+    "training_loop": bench_step.run_loop,
+    "training_workers": bench_step.run_workers,
     "geometry_outer": bench_geometry.run,
     "backbones": bench_backbones.run,
     "search_trial_overhead": bench_search.run,
