@@ -103,7 +103,7 @@ class _Epochs:
     def __init__(self, store: S3Store, folder: Path) -> None:
         self._dataset, self._store = FaceFolder(folder, faces=_FACES), store
         self._uri, self._manifest = in_shards(self._dataset, store)
-        self.megabytes = sum(entry.bytes for entry in entries.values()) / 1e6
+        self.megabytes = sum(entry.bytes for entry in self._manifest.splits["train"]) / 1e6
         self.variant = f"{self._dataset.pictures_are}, {SIZE_PX} px to {INPUT_PX} px"
         self._fresh = (folder / f"cold-{number}" for number in count())
         # Batches that are made beside the one in use would slow down both where two cores share one's arithmetic.

@@ -65,7 +65,7 @@ class Paired:
 def times_of(
     call: Callable[[], object], other: Callable[[], object], repeats: int = 25, *, wall: bool = False
 ) -> Paired:
-    """Compare two calls whose times are near each other, for which the least times, of different rounds, are too uneven.
+    """Compare calls whose times are near each other; the least times, of different rounds, are too uneven for that.
 
     Args:
         call: What to time.
