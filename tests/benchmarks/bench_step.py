@@ -30,15 +30,16 @@ from tests.processes import together
 
 RECIPE, TOY = "adodn_300w_small", "adodn_rendered"
 _NUCLEAR = ("_NuclearNorm", "_NuclearNormBackward")
-_STEPS = 4
+_STEPS = 2
 """Of an epoch that is timed."""
 
 
 def run_parts(steps: int = 8) -> list[Row]:
     """The measurement `training_parts`: one thread computes, one prepares batches."""
     torch.set_num_threads(1)
-    with _from_shards(steps) as loader:
-        epoch = Ours(recipes.get(RECIPE), loader)
+    config = recipes.get(RECIPE)
+    with from_shards(config, steps) as loader:
+        epoch = Ours(config, loader)
         epoch()
         spent = min((profiled(epoch) for _ in range(3)), key=lambda found: found["step"])
     whole = spent["step"]
@@ -57,8 +58,8 @@ def run_loop(repeats: int = 11) -> list[Row]:
         batches = random_batches(config, _STEPS)
         pair = times_of(Ours(config, InMemory(batches)), Bare(config, batches), repeats)
         rows.append(_of_bare(pair, config, "faces/s/core", f"{recipe}, batches in memory, core time"))
-    with _from_shards(_STEPS) as loader:
-        config = recipes.get(RECIPE)
+    config = recipes.get(RECIPE)
+    with from_shards(config, _STEPS) as loader:
         pair = times_of(Ours(config, loader), Bare(config, random_batches(config, _STEPS)), repeats, wall=True)
         rows.append(_of_bare(pair, config, "faces/s", f"{RECIPE}, batches from shards, on the clock on the wall"))
     return rows
@@ -139,9 +140,10 @@ def profiled(epoch: Callable[[], dict[str, float]]) -> dict[str, float]:
 
 
 @contextmanager
-def _from_shards(steps: int) -> Iterator[ShardLoader]:
-    """The recipe's own loader: shards on this machine, one thread."""
-    config = recipes.get(RECIPE)
+def from_shards(
+    config: ExperimentConfig, steps: int, *, threads: int = 1, pin_memory: bool = False
+) -> Iterator[ShardLoader]:
+    """The experiment's own loader, of an epoch of `steps`; the first epoch fetches the shards from a server here."""
     with tempfile.TemporaryDirectory() as name, s3_server(Path(name) / "server") as store:
         faces = FaceFolder(Path(name), faces=steps * config.train.global_batch)
         uri, manifest = in_shards(faces, store)
@@ -156,4 +158,6 @@ def _from_shards(steps: int) -> Iterator[ShardLoader]:
             input_px=config.model.input_px,
             global_batch=config.train.global_batch,
             train=True,
+            num_threads=threads,
+            pin_memory=pin_memory,
         )
