@@ -43,7 +43,7 @@ def run() -> list[Row]:
 def _in_memory(config: ExperimentConfig, batches: list[Batch], peak_s_per_face: float, *, compiled: bool) -> Row:
     ours, bare = Ours(config, InMemory(batches), torch.device("cuda")), _bare(config, batches)
     if compiled:
-        ours.state.model = torch.compile(ours.state.model, mode="reduce-overhead")
+        ours.state.model.compile(mode="reduce-overhead")
     pair = times_of(ours, bare, _REPEATS, wall=True)
     rate = _STEPS * config.train.global_batch / pair.seconds
     what = "CUDA graphs by torch.compile" if compiled else "as it is"

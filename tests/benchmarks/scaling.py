@@ -27,17 +27,21 @@ from optuna.samplers import TPESampler
 
 from adodn import recipes
 from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
+from adodn.settings import Settings
 from tests.benchmarks.bench_step import RECIPE, worker
-from tests.benchmarks.epoch_simulation import Cluster, Costs, Epoch, epoch, search_s
+from tests.benchmarks.epoch_simulation import Cluster, Costs, epoch, search_s
 from tests.benchmarks.measure import alternately
 from tests.benchmarks.training_loop import InMemory, Ours, random_batches
 from tests.processes import together
 
 MEASURED = Costs(fixed_s=0.08, face_s=0.035, spread=0.05, decode_s=1 / 899, face_bytes=30e3, gradient_bytes=55.4e6)
 """One thread of this machine, `adodn_300w_small`: printed by `measured`, but for `decode_s`, by `make bench`."""
+CORE = replace(MEASURED, face_s=MEASURED.face_s + MEASURED.decode_s, decode_s=0.0)
+"""A worker that has one core, which also prepares its batches."""
 FAST = replace(MEASURED, fixed_s=0.01, face_s=1 / 2000)
 """A worker with a GPU of 2,000 faces a second and 10 ms a step beside. Assumed: none was at hand."""
 TRIAL_OVERHEAD_S = 2.5
+GPU = Cluster(workers=1, loader_threads=4)
 _FACES = (10**4, 10**5, 10**6, 10**7)
 _WORKERS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -84,21 +88,18 @@ def validated(rounds: int = 3, steps: int = 6) -> list[str]:
 
 def simulated() -> list[str]:
     """Epochs by workers and faces, and searches by trials at a time."""
-    told = ["", "One core a worker, 16 faces each, cache warm:", *_by_workers(MEASURED, warm=True, threads=1)]
-    for warm in (True, False):
-        state = "warm" if warm else "cold"
-        told += ["", f"A fast worker, 16 faces each, 4 loader threads, cache {state}:"]
-        told += _by_workers(FAST, warm=warm, threads=4)
-    return [*told, "", "Epochs of fast workers, 4 loader threads, cache cold:", *_by_faces(), "", *_searches()]
+    told = ["One core a worker, 10 Gbit/s:", *_by_workers(CORE, Cluster(workers=1))]
+    for network, cluster in (("10", GPU), ("100", replace(GPU, network_bytes_s=12.5e9))):
+        told += ["", f"A fast worker, {network} Gbit/s:", *_by_workers(FAST, cluster)]
+    told += ["", "Fast workers, 100 Gbit/s, no shard on any node at first:", *_by_faces()]
+    return [*told, "", "Searches:", *_searches()]
 
 
-def _by_workers(costs: Costs, *, warm: bool, threads: int, faces: int = 10**6) -> list[str]:
-    head = (
-        "| workers | epoch of 10⁶ faces | faces/s | of N workers | waits for data | for the slowest | for gradients |"
-    )
+def _by_workers(costs: Costs, cluster: Cluster, faces: int = 10**6) -> list[str]:
+    head = "| workers | 10⁶ faces | faces/s | of N workers | waits for data | for the slowest | for gradients |"
     rows, alone = [head, "|--:|--:|--:|--:|--:|--:|--:|"], 0.0
     for workers in _WORKERS:
-        found = epoch(costs, Cluster(workers=workers, loader_threads=threads), faces=faces, warm=warm)
+        found = epoch(costs, replace(cluster, workers=workers), faces=faces, warm=True)
         rate = faces / found.seconds
         alone = alone or rate
         rows.append(
@@ -109,13 +110,19 @@ def _by_workers(costs: Costs, *, warm: bool, threads: int, faces: int = 10**6) -
 
 
 def _by_faces() -> list[str]:
-    rows = ["| faces | workers | epoch | waits for data | downloaded | requests to S3 |", "|--:|--:|--:|--:|--:|--:|"]
+    rows = [
+        "| faces | workers | first epoch | waits for data | downloaded | requests | later epochs |",
+        "|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for faces in _FACES:
         for workers in (1, 8, 64):
-            found: Epoch = epoch(FAST, Cluster(workers=workers, loader_threads=4), faces=faces, warm=False)
+            cluster = replace(GPU, workers=workers, network_bytes_s=12.5e9)
+            cold, warm = (epoch(FAST, cluster, faces=faces, warm=warm) for warm in (False, True))
+            kept = faces * FAST.face_bytes <= Settings.model_fields["cache_max_bytes"].default
             rows.append(
-                f"| 10{'⁴⁵⁶⁷'[round(math.log10(faces)) - 4]} | {workers} | {_duration(found.seconds)} | "
-                f"{_percent(found.waiting)} | {found.downloaded_bytes / 1e9:,.1f} GB | {found.requests_s:.1f}/s |"
+                f"| 10{'⁴⁵⁶⁷'[round(math.log10(faces)) - 4]} | {workers} | {_duration(cold.seconds)} | "
+                f"{_percent(cold.waiting)} | {cold.downloaded_bytes / 1e9:,.1f} GB | {cold.requests_s:,.0f}/s | "
+                f"{_duration(warm.seconds) if kept else 'as the first'} |"
             )
     return rows
 
