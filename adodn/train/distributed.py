@@ -47,7 +47,8 @@ class Resources:
     """Train with as few as that while the cluster has no room for all; None: with all or not at all."""
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
-    loader_threads: int = 1
+    loader_threads: int | None = None
+    """That prepare a worker's batches; None: one, or, where a GPU computes, as many as the worker has CPUs."""
     micro_batch: int | None = None
     """Faces that go through a worker's network at a time, for less memory; None: its whole share of the batch."""
     checkpoint_every_steps: int | None = None
@@ -103,7 +104,7 @@ def train(
             "share": {
                 "dataset_uris": tuple(dataset_uris),
                 "micro_batch": resources.micro_batch,
-                "loader_threads": resources.loader_threads,
+                "loader_threads": _loader_threads(resources),
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
             "run_name": run_name,
@@ -129,6 +130,11 @@ def train(
         with undisturbed():
             tracker.abandon("KILLED")
         raise
+
+
+def _loader_threads(resources: Resources) -> int:
+    cpus = max(1, round(resources.cpus_per_worker))
+    return resources.loader_threads or (cpus if resources.use_gpu else 1)
 
 
 def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:

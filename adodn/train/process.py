@@ -131,6 +131,7 @@ def train_process(
         cache=ShardCache(places.cache_dir, places.cache_max_bytes),
         patterns=_patterns(config, store, places),
         threads=share.loader_threads,
+        pin_memory=device.type == "cuda",
     )
     train_faces, val_faces = open_loaders(config, list(share.dataset_uris), supply)
     state = build_state(config, network, wrap(network), len(train_faces))

@@ -17,6 +17,7 @@ from adodn.errors import CheckpointError
 from adodn.models.cnt import Network
 from adodn.train.averaging import WeightAverage
 from adodn.train.optimiser import build_optimiser
+from adodn.train.readings import Readings
 from adodn.train.schedule import Schedule
 
 FORMAT = 3
@@ -49,6 +50,8 @@ class TrainState:
     """Sums of the unfinished epoch, so that resuming in its middle reports the whole of it."""
     epoch_steps: list[list[float]] = field(default_factory=list)
     """This worker's values of the latest steps, not yet in the sums."""
+    readings: Readings = field(default_factory=lambda: Readings(lag=0))
+    """Values of still later steps, which no checkpoint holds: all are read before one is taken."""
 
     @property
     def should_stop(self) -> bool:
@@ -131,4 +134,5 @@ def build_state(config: ExperimentConfig, network: Network, model: nn.Module, st
         schedule=Schedule(optimiser, config.train, config.train.epochs * steps),
         steps_per_epoch=steps,
         average=WeightAverage(network, decay) if decay is not None else None,
+        readings=Readings(lag=1 if next(network.parameters()).is_cuda else 0),
     )
