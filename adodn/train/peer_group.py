@@ -39,5 +39,5 @@ def interface_of(address: str) -> str | None:
     """The network interface that has an address; None: none of this machine has."""
     for name, addresses in psutil.net_if_addrs().items():
         if any(found.address == address for found in addresses):
-            return name
+            return str(name)
     return None
