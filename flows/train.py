@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from adodn import publish, recipes, settings
-from adodn.config import ExperimentConfig, check_micro_batch, local_batch
+from adodn.config import ExperimentConfig, check_micro_batch, worker_counts
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError, TrackingError
@@ -48,6 +48,8 @@ class Workers:
     """One GPU a worker."""
     micro_batch: int | None
     """Faces at a time in a worker; None: its whole share of the batch."""
+    fewest: int | None = None
+    """With which to train while the cluster has no room for all; None: with all or not at all."""
 
 
 @flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
@@ -59,6 +61,7 @@ def train_adodn(
     dataset_uri: str | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
+    min_workers: Annotated[int, Field(ge=1, le=1024)] | None = None,
     gpu: bool = False,
     micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
@@ -75,6 +78,7 @@ def train_adodn(
         dataset_uri: A dataset that is sharded already, instead of the three above.
         epochs: Instead of the recipe's.
         workers: Processes that train together; they never change the result.
+        min_workers: With as few while the cluster has no room for all; by default with all or not at all.
         gpu: One GPU a worker.
         micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
@@ -84,7 +88,8 @@ def train_adodn(
     Returns:
         The evaluation: figures, the registered model, and whether it is champion now.
     """
-    config, crew = experiment(recipe, epochs, changes), Workers(count=workers, gpu=gpu, micro_batch=micro_batch)
+    config = experiment(recipe, epochs, changes)
+    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch, fewest=min_workers)
     check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
@@ -109,7 +114,7 @@ def check_workers(config: ExperimentConfig, workers: Workers) -> None:
     Raises:
         ConfigError: If they cannot share the batch, or take it in parts that are too small.
     """
-    local_batch(config, workers.count)
+    worker_counts(config, fewest=workers.fewest or workers.count, most=workers.count)
     check_micro_batch(config, workers.micro_batch)
 
 
@@ -144,6 +149,7 @@ def command(
     words = ["adodn", "train", "--recipe", recipe, "--run-name", run, "--workers", str(workers.count)]
     words += [word for uri in uris for word in ("--dataset", uri)]
     words += ["--from-model", from_model] if from_model else []
+    words += ["--min-workers", str(workers.fewest)] if workers.fewest else []
     words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
     changed = differences(recipes.get(recipe), config)
     words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]

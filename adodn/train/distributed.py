@@ -25,7 +25,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig
 
-from adodn.config import ExperimentConfig
+from adodn.config import ExperimentConfig, worker_counts
 from adodn.errors import AdodnError
 from adodn.interrupts import ended_alike, undisturbed
 from adodn.publish import Outcome
@@ -136,7 +136,7 @@ def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:
     fewest = resources.min_workers or resources.num_workers
     return scaling.Room(
         per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1.0} if resources.use_gpu else {}),
-        sizes=scaling.allowed_sizes(config, fewest=fewest, most=resources.num_workers),
+        sizes=worker_counts(config, fewest=fewest, most=resources.num_workers),
         patience_s=60 * resources.wait_minutes,
     )
 

@@ -1,7 +1,7 @@
 """How many workers a training has: of the numbers that can share its batch, the largest that the cluster has room for.
 
-    sizes = allowed_sizes(config, fewest=1, most=4)             # (1, 2, 4)
-    await_room(Room(per_worker={"CPU": 1.0}, sizes=sizes, patience_s=300))
+    room = Room(per_worker={"CPU": 1.0}, sizes=worker_counts(config, fewest=1, most=4), patience_s=300)
+    await_room(room)
     Trainer(worker.run, room=room, …).fit()
 
 Ray itself takes any number between two, and waits for ever where there are too few. Its policy is no public interface:
@@ -18,14 +18,14 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.preemption import _get_draining_nodes
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
     NoopDecision,
     ScalingDecision,
 )
 
-from adodn.config import ExperimentConfig, local_batch
-from adodn.errors import ConfigError, ResourcesError
+from adodn.errors import ResourcesError
 
 _LOOK_S = 1.0
 
@@ -53,26 +53,6 @@ class Room:
             f"{waited_s / 60:.1f} minutes; ask for fewer workers or less for each, or add nodes and start the run "
             "again under its name; --wait-minutes waits longer"
         )
-
-
-def allowed_sizes(config: ExperimentConfig, *, fewest: int, most: int) -> tuple[int, ...]:
-    """The numbers of workers, from `fewest` to `most`, that can share the global batch; ascending.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    if fewest == most:
-        local_batch(config, most)
-        return (most,)
-    groups = config.train.global_batch // config.model.batch_norm_faces
-    sizes = tuple(size for size in range(max(1, fewest), most + 1) if groups % size == 0)
-    if not sizes:
-        fits = ", ".join(str(size) for size in range(1, groups + 1) if groups % size == 0)
-        raise ConfigError(
-            f"train.global_batch {config.train.global_batch} in groups of model.batch_norm_faces "
-            f"{config.model.batch_norm_faces} can be shared by {fits} workers, got {fewest} to {most}"
-        )
-    return sizes
 
 
 def await_room(room: Room) -> None:
@@ -148,7 +128,9 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
         self._waiting_since: float | None = None
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
-        possible = super()._count_possible_workers(reserved_resources)
+        leaving = _get_draining_nodes()  # where nothing new is started
+        staying = {node: has for node, has in reserved_resources.items() if node not in leaving}
+        possible = super()._count_possible_workers(staying)
         return max((size for size in self._room.sizes if size <= possible), default=0)
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:

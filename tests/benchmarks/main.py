@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.benchmarks import (
     bench_backbones,
+    bench_checkpoint,
     bench_geometry,
     bench_loader,
     bench_occlusion,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "search_sampler": bench_sampler.run,
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
+    "checkpoint": bench_checkpoint.run,
     "geometry_outer": bench_geometry.run,
     "backbones": bench_backbones.run,
     "search_trial_overhead": bench_search.run,

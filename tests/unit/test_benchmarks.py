@@ -28,6 +28,7 @@ def test_every_promised_benchmark_exists() -> None:
         "search_sampler",
         "train_step",
         "nuclear_norm",
+        "checkpoint",
         "geometry_outer",
         "backbones",
         "search_trial_overhead",
