@@ -2,8 +2,8 @@
 
 pytest tests/chaos/test_training_faults.py
 
-Losses of disturbed runs are those of the undisturbed one, to the last bit where as many workers train, else within 1e-9:
-a face that was lost or repeated would show.
+Losses of disturbed runs are those of the undisturbed one, to the last bit where as many workers train, else within
+1e-9: a face that was lost or repeated would show.
 Validation agrees to rounding: running statistics are averaged at each checkpoint, of which the calm run has fewer.
 """
 
