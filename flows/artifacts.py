@@ -1,7 +1,9 @@
-"""Prefect's artifacts, for which no flow run fails: what the server does not take in a minute is left out, and said so.
+"""Prefect's artifacts, for which no flow run fails: what the server does not take is left out, and the log says so.
 
 progress = create_progress_artifact(progress=0.0, key="train-progress", description="training first")
-update_progress_artifact(progress, progress=50.0)        # tried once: the next one follows soon
+update_progress_artifact(progress, progress=50.0)
+
+Prefect's client itself tries again for a minute, which outlasts a server that is started anew.
 """
 
 from collections.abc import Callable
@@ -12,28 +14,19 @@ from uuid import UUID, uuid4
 import httpx
 from prefect import artifacts, get_run_logger
 from prefect.exceptions import ObjectNotFound
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-_PATIENCE_S = 60.0
-"""A server that is started again takes half a minute."""
 _P = ParamSpec("_P")
 
 
-def _patient(publish: Callable[_P, Any], patience_s: float = _PATIENCE_S) -> Callable[_P, UUID]:
+def _dispensable(publish: Callable[_P, Any]) -> Callable[_P, UUID]:
     """The same function, answering the artifact's id; of one that could not be published, an id that nobody has."""
 
     @wraps(publish)
     def published(*args: _P.args, **kwargs: _P.kwargs) -> UUID:
-        attempts = Retrying(
-            stop=stop_after_delay(patience_s),
-            wait=wait_fixed(2),
-            retry=retry_if_exception_type(httpx.HTTPError),
-            reraise=True,
-        )
         try:
-            found = attempts(publish, *args, **kwargs)
+            found = publish(*args, **kwargs)
         except (httpx.HTTPError, ObjectNotFound) as error:
-            get_run_logger().warning("left out artifact %s: %r", kwargs.get("key", ""), error)
+            get_run_logger().warning("%s left out: %r", kwargs.get("key", "the artifact's progress"), error)
             return uuid4()
         assert isinstance(found, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
         return found
@@ -41,9 +34,9 @@ def _patient(publish: Callable[_P, Any], patience_s: float = _PATIENCE_S) -> Cal
     return published
 
 
-create_image_artifact = _patient(artifacts.create_image_artifact)
-create_link_artifact = _patient(artifacts.create_link_artifact)
-create_markdown_artifact = _patient(artifacts.create_markdown_artifact)
-create_progress_artifact = _patient(artifacts.create_progress_artifact)
-create_table_artifact = _patient(artifacts.create_table_artifact)
-update_progress_artifact = _patient(artifacts.update_progress_artifact, patience_s=0.0)
+create_image_artifact = _dispensable(artifacts.create_image_artifact)
+create_link_artifact = _dispensable(artifacts.create_link_artifact)
+create_markdown_artifact = _dispensable(artifacts.create_markdown_artifact)
+create_progress_artifact = _dispensable(artifacts.create_progress_artifact)
+create_table_artifact = _dispensable(artifacts.create_table_artifact)
+update_progress_artifact = _dispensable(artifacts.update_progress_artifact)

@@ -67,7 +67,7 @@ def state(prefect: SyncPrefectClient, run: UUID) -> str:
 
 def is_waiting(ray_jobs: JobSubmissionClient, run: UUID) -> bool:
     """Whether the job is counting."""
-    return job_status(ray_jobs, run) == "RUNNING" and "1" in ray_jobs.get_job_logs(job_name(str(run), "wait"))
+    return job_status(ray_jobs, run) == "RUNNING" and "\n1\n" in ray_jobs.get_job_logs(job_name(str(run), "wait"))
 
 
 def signal_flow(stack: StackInfo, run: UUID, number: int) -> None:

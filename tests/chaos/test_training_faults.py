@@ -2,7 +2,8 @@
 
 pytest tests/chaos/test_training_faults.py
 
-Losses of disturbed runs are those of the undisturbed one to the last bit: a face that was lost or repeated would show.
+Losses of disturbed runs are those of the undisturbed one, to the last bit where as many workers train, else within
+1e-9: a face that was lost or repeated would show.
 Validation agrees to rounding: running statistics are averaged at each checkpoint, of which the calm run has fewer.
 """
 
@@ -49,6 +50,7 @@ from tests.training_runs import (
 pytestmark = pytest.mark.integration
 
 OFTEN = (*DOUBLE, "--checkpoint-steps", "1", "--cpus-per-worker", "0.5")
+ONE = (*OFTEN, "--workers", "1")
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,10 @@ def come_further(run_name: str, known: set[str]) -> set[str]:
     return known | wait_until(lambda: checkpoints(run_name) - known, f"a new checkpoint of {run_name}")
 
 
-def end_like(process: subprocess.Popen[str], run_name: str, calm: dict[str, Any]) -> None:
+def end_like(process: subprocess.Popen[str], run_name: str, calm: dict[str, Any], within: float = 0.0) -> None:
     """The training succeeds as the calm one did, as one run on MLflow."""
     outcome = finished(process)
-    assert losses(outcome) == losses(calm)
+    assert losses(outcome) == pytest.approx(losses(calm), rel=within, abs=0)
     assert outcome["val_nme"] == pytest.approx(calm["val_nme"], rel=1e-9)
     assert outcome["epochs"] == EPOCHS
     (run,) = tracked(run_name)
@@ -151,11 +153,11 @@ def test_full_disks_cost_no_training(
     assert run.info.status == "FINISHED"
 
 
-def stopped(stack: StackInfo, dataset_uri: str, seen: set[str], *signals: int) -> set[str]:
-    """Begin or go on with run `stopped`, send the command signals, and check that it says one line and ends alone."""
-    process = start(dataset_uri, "stopped", *OFTEN)
-    seen = come_further("stopped", seen)
-    for number in signals:
+def test_a_stopped_or_killed_command_goes_on(stack: StackInfo, dataset_uri: str, calm: dict[str, Any]) -> None:
+    """SIGTERM and Ctrl-C twice, the controller killed, the command killed: each time the same command goes on."""
+    process = start(dataset_uri, "stopped", *ONE)
+    seen = come_further("stopped", set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
         process.send_signal(number)
     _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130, errors[-2000:]
@@ -164,15 +166,8 @@ def stopped(stack: StackInfo, dataset_uri: str, seen: set[str], *signals: int) -
     assert "Traceback" not in errors
     wait_until(lambda: not list(worker_processes(stack.home)), "workers end with their driver")
     assert [run.info.status for run in tracked("stopped")] == ["KILLED"]
-    return seen
 
-
-def test_a_stopped_or_killed_command_goes_on(stack: StackInfo, dataset_uri: str, calm: dict[str, Any]) -> None:
-    """Ctrl-C twice, SIGTERM, the controller killed, the command killed: each time the same command goes on."""
-    seen = stopped(stack, dataset_uri, set(), signal.SIGINT, signal.SIGINT)
-    seen = stopped(stack, dataset_uri, seen, signal.SIGTERM)
-
-    process = start(dataset_uri, "stopped", *OFTEN)
+    process = start(dataset_uri, "stopped", *ONE)
     seen = come_further("stopped", seen)
     (controller,) = ray_processes(stack.home, "TrainController")
     controller.kill()
@@ -183,20 +178,20 @@ def test_a_stopped_or_killed_command_goes_on(stack: StackInfo, dataset_uri: str,
     wait_until(lambda: not list(worker_processes(stack.home)), "workers end with their controller")
     assert [run.info.status for run in tracked("stopped")] == ["FAILED"]
 
-    process = start(dataset_uri, "stopped", *OFTEN)
+    process = start(dataset_uri, "stopped", *ONE)
     come_further("stopped", seen)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=TIMEOUT_S)
     wait_until(lambda: not list(worker_processes(stack.home)), "workers end with their driver")
 
-    end_like(start(dataset_uri, "stopped", *DOUBLE), "stopped", calm)
+    end_like(start(dataset_uri, "stopped", *ONE), "stopped", calm, within=1e-9)
 
 
 def test_a_stack_that_was_ended_comes_back_and_goes_on(
     stack: StackInfo, dataset_uri: str, calm: dict[str, Any]
 ) -> None:
     """SIGTERM to all of its processes in mid-training, then `adodn up` and the same command."""
-    process = start(dataset_uri, "ended", *OFTEN)
+    process = start(dataset_uri, "ended", *ONE)
     come_further("ended", set())
     for one in processes.marked(stack.home):
         with suppress(psutil.Error):
@@ -206,4 +201,4 @@ def test_a_stack_that_was_ended_comes_back_and_goes_on(
 
     wait_until(lambda: not processes.marked(stack.home, "supervisor"), "the supervisor ends")
     local_stack.up(progress=lambda line: None)
-    end_like(start(dataset_uri, "ended", *DOUBLE), "ended", calm)
+    end_like(start(dataset_uri, "ended", *ONE), "ended", calm, within=1e-9)

@@ -20,7 +20,8 @@ def waiting(seconds: int = 600) -> int:
     progress = create_progress_artifact(progress=0.0, key="waiting-progress", description="waiting")
 
     def on_line(line: str) -> None:
-        update_progress_artifact(progress, progress=100 * int(line) / seconds)
+        if line.isdigit():
+            update_progress_artifact(progress, progress=100 * int(line) / seconds)
 
     run_job("wait", ["sh", "-c", f"for second in $(seq {seconds}); do echo $second; sleep 1; done"], on_line)
     return seconds
@@ -30,4 +31,11 @@ def deploy() -> None:
     """Make the deployment, of which one run goes on at a time."""
     root = Path(__file__).resolve().parents[2]
     source: Any = flow.from_source(source=str(root), entrypoint=f"tests/chaos/waiting_flow.py:{NAME}")
-    source.deploy(name=NAME, work_pool_name="local", concurrency_limit=1, ignore_warnings=True, print_next_steps=False)
+    source.deploy(
+        name=NAME,
+        work_pool_name="local",
+        job_variables={"stream_output": False},  # as prefect.yaml has it
+        concurrency_limit=1,
+        ignore_warnings=True,
+        print_next_steps=False,
+    )

@@ -41,6 +41,12 @@ def test_a_second_run_waits_for_the_first(name: str) -> None:
     assert limit == (None if name == "shard-dataset" else {"limit": 1, "collision_strategy": "ENQUEUE"})
 
 
+@pytest.mark.parametrize("name", list(DEPLOYMENTS))
+def test_a_run_does_not_die_with_its_worker(name: str) -> None:
+    """It would at the first line that it prints, if that went through the worker's pipe."""
+    assert DEPLOYMENTS[name]["work_pool"]["job_variables"] == {"stream_output": False}
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize(
     ("flow", "parameter"),
