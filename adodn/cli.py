@@ -8,6 +8,7 @@ A module of `adodn.commands` takes part by having `register(app)`. It holds no l
 import importlib
 import pkgutil
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -33,6 +34,9 @@ def build(*modules: str) -> typer.Typer:
 
 def main() -> None:
     """Run `adodn`; an `AdodnError` becomes one message on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command goes on
     try:
         build(*_modules_of(sys.argv[1:]))()
     except AdodnError as error:

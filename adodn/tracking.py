@@ -162,14 +162,20 @@ class Tracker:
             data: Its content.
 
         Raises:
-            TrackingError: If the server refuses or stays away.
+            TrackingError: If the server refuses or stays away, or the temporary folder is full.
         """
         target = PurePosixPath(name)
         folder = None if target.parent == PurePosixPath() else str(target.parent)
-        with tempfile.TemporaryDirectory() as aside:
-            path = Path(aside) / target.name
-            path.write_bytes(data)
-            self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
+        try:
+            with tempfile.TemporaryDirectory() as aside:
+                path = Path(aside) / target.name
+                path.write_bytes(data)
+                self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
+        except OSError as error:
+            raise TrackingError(
+                f"{name!r} cannot be written to {tempfile.gettempdir()} on its way to MLflow ({error.strerror}); make "
+                "room there, or set TMPDIR to a folder that has some, then give the same command again"
+            ) from error
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the run.

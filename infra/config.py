@@ -100,7 +100,7 @@ class StackConfig:
             StackError: there is no record, or it cannot be read.
         """
         try:
-            record = json.loads(folder.record.read_text())
+            record = json.loads(folder.record.read_text(encoding="utf-8"))
             ports, ray = StackPorts(**record["ports"]), RayShare(**record["ray"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
@@ -167,5 +167,5 @@ def _secrets(folder: StackFolder) -> dict[str, Any]:
 def _read_env(folder: StackFolder) -> dict[str, str]:
     if not folder.env.exists():
         return {}
-    lines = (line.partition("=") for line in folder.env.read_text().splitlines())
+    lines = (line.partition("=") for line in folder.env.read_text(encoding="utf-8").splitlines())
     return {name.strip(): value.strip() for name, equals, value in lines if equals}

@@ -72,6 +72,6 @@ class StackFolder:
     def write_private(self, path: Path, text: str) -> None:
         """Write a file that only this user can read; it appears whole or not at all."""
         aside = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
         aside.replace(path)

@@ -60,6 +60,7 @@ def train(
                 saved=kept.claim,
                 reports=Reports(kept, tracker, heard),
             )
+        return conclude(tracker, run_name, places)
     except Exception:
         tracker.abandon("FAILED")
         raise
@@ -68,4 +69,3 @@ def train(
     ):  # not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it
         tracker.abandon("KILLED")
         raise
-    return conclude(tracker, run_name, places)

@@ -5,7 +5,7 @@ pytest tests/chaos/test_flow_faults.py
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -24,6 +24,7 @@ from infra import deployments, processes
 from infra import stack as local_stack
 from infra.stack import StackInfo
 from tests.chaos import waiting_flow
+from tests.prefect_client import prefect as command
 from tests.training_runs import wait_until
 
 pytestmark = pytest.mark.integration
@@ -129,11 +130,21 @@ def test_a_run_outlives_worker_and_server(
     assert job_status(ray_jobs, run) == "SUCCEEDED"
 
 
+@pytest.fixture
+def short_silence(prefect: SyncPrefectClient) -> Iterator[Callable[[timedelta], None]]:
+    """Sets for how long a run may be silent; afterwards it may be for as long as ever."""
+    yield deployments.watch_for_the_dead
+    deployments.watch_for_the_dead()
+
+
 def test_who_died_with_his_worker_is_noticed(
-    stack: StackInfo, prefect: SyncPrefectClient, ray_jobs: JobSubmissionClient
+    stack: StackInfo,
+    prefect: SyncPrefectClient,
+    ray_jobs: JobSubmissionClient,
+    short_silence: Callable[[timedelta], None],
 ) -> None:
     """Worker and flow process are killed at once: the silent run is marked as crashed, the next one stops its job."""
-    deployments.watch_for_the_dead(timedelta(seconds=30))
+    short_silence(timedelta(seconds=30))
     run = begin(600)
     wait_until(lambda: is_waiting(ray_jobs, run), "the job counts")
 
@@ -144,3 +155,15 @@ def test_who_died_with_his_worker_is_noticed(
     assert job_status(ray_jobs, run) == "RUNNING"
     flow(name=f"next-{uuid4().hex[:8]}")(lambda: run_job("nothing", ["true"]))()
     wait_until(lambda: job_status(ray_jobs, run) == "STOPPED", "the orphan is stopped")
+
+
+def test_a_pool_that_is_not_there_is_named(prefect: SyncPrefectClient) -> None:
+    """Deploying for it fails, with its name, and makes no deployment."""
+    before = len(prefect.read_deployments())
+
+    done = command("--no-prompt", "deploy", "--name", "train-adodn", "--pool", "nowhere")
+
+    assert done.returncode == 1
+    assert "work pool 'nowhere' which does not exist" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(prefect.read_deployments()) == before

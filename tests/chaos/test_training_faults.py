@@ -10,11 +10,26 @@ import os
 import resource
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from adodn import recipes, settings
+from adodn.commands.train import parse_changes
+from adodn.data.shards import read_manifest
+from adodn.data.store import S3Store
+from adodn.errors import AdodnError
+from adodn.train import alone
+from adodn.train.loaders import on_data
+from infra import processes
+from infra import stack as local_stack
 from infra.stack import StackInfo
 from tests.processes import TIMEOUT_S
 from tests.training_runs import (
@@ -95,6 +110,47 @@ def test_a_worker_that_hangs_is_given_up(stack: StackInfo, dataset_uri: str, cal
     assert not hung.is_running()
 
 
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own on which no byte is left."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"this machine permits no mounts: {mounted.stderr.strip()}")
+    try:
+        with suppress(OSError):
+            (folder / "filler").write_bytes(bytes(1 << 20))
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_full_disks_cost_no_training(
+    dataset_uri: str, calm: dict[str, Any], full_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for shards: they are served from memory. None for what goes to MLflow at the end: one error, and when
+    there is room the same call ends what is trained already."""
+    places = settings.get().model_copy(update={"cache_dir": full_disk / "cache"})
+    manifest = read_manifest(S3Store.from_settings(places), dataset_uri)
+    changes = parse_changes([word for word in DOUBLE if "=" in word])
+    config = on_data(recipes.get("adodn_smoke").with_fields(changes), [manifest])
+    train = partial(alone.train, config, [dataset_uri], run_name="full", places=places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(full_disk))
+        with pytest.raises(AdodnError, match=r"No space left on device.*make room"):
+            train()
+    assert [run.info.status for run in tracked("full")] == ["FAILED"]
+
+    outcome = asdict(train())
+    assert losses(outcome) == pytest.approx(losses(calm), rel=1e-9)
+    (run,) = tracked("full")
+    assert run.info.status == "FINISHED"
+
+
 def stopped(stack: StackInfo, dataset_uri: str, seen: set[str], *signals: int) -> set[str]:
     """Begin or go on with run `stopped`, send the command signals, and check that it says one line and ends alone."""
     process = start(dataset_uri, "stopped", *OFTEN)
@@ -134,3 +190,20 @@ def test_a_stopped_or_killed_command_goes_on(stack: StackInfo, dataset_uri: str,
     wait_until(lambda: not list(worker_processes(stack.home)), "workers end with their driver")
 
     end_like(start(dataset_uri, "stopped", *DOUBLE), "stopped", calm)
+
+
+def test_a_stack_that_was_ended_comes_back_and_goes_on(
+    stack: StackInfo, dataset_uri: str, calm: dict[str, Any]
+) -> None:
+    """SIGTERM to all of its processes in mid-training, then `adodn up` and the same command."""
+    process = start(dataset_uri, "ended", *OFTEN)
+    come_further("ended", set())
+    for one in processes.marked(stack.home):
+        with suppress(psutil.Error):
+            one.terminate()
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode != 0
+
+    wait_until(lambda: not processes.marked(stack.home, "supervisor"), "the supervisor ends")
+    local_stack.up(progress=lambda line: None)
+    end_like(start(dataset_uri, "ended", *DOUBLE), "ended", calm)
