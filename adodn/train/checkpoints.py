@@ -38,6 +38,8 @@ class Checkpoints:
         self._store, self._base_uri = store, base_uri
         self._file = IndexFile(store, base_uri)
         self._index = Index(writer="", generation=0)
+        self._damaged: list[Kept] = []
+        """What the list on storage still names."""
         self._uploads = Uploads()
 
     def __enter__(self) -> "Checkpoints":
@@ -117,8 +119,11 @@ class Checkpoints:
                 )
             before, after = there, there.with_added(added)
         self._index = after
-        for uri in {self._uri(kept) for kept in before.named} - {self._uri(kept) for kept in after.named}:
+        for uri in {self._uri(kept) for kept in before.named + self._damaged} - {
+            self._uri(kept) for kept in after.named
+        }:
             self._forget(uri)
+        self._damaged = []
 
     def _last_whole(self) -> bytes | None:
         problems: list[str] = []
@@ -130,6 +135,7 @@ class Checkpoints:
                 return content
             problems.append(problem)
             self._index = _without(self._index, kept)
+            self._damaged.append(kept)
         if problems:
             raise CheckpointError(f"no checkpoint is whole: {'; '.join(problems)}; train again under a new run name")
         return None

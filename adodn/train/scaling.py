@@ -18,6 +18,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.preemption import _get_draining_nodes
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
     NoopDecision,
@@ -127,7 +128,9 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
         self._waiting_since: float | None = None
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
-        possible = super()._count_possible_workers(reserved_resources)
+        leaving = _get_draining_nodes()  # where nothing new is started
+        staying = {node: has for node, has in reserved_resources.items() if node not in leaving}
+        possible = super()._count_possible_workers(staying)
         return max((size for size in self._room.sizes if size <= possible), default=0)
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
