@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ray.job_submission import JobSubmissionClient
@@ -101,23 +100,21 @@ class Cluster:
 
     def start_head(self) -> None:
         """Ray's head, which trains nothing itself."""
-        words = ["--head", "--port", str(_PORTS.ray_gcs), "--num-cpus", "0", "--no-monitor"]
-        words += ["--dashboard-host", self.head.address, "--dashboard-port", str(_PORTS.ray_dashboard)]
-        self._start_ray(self.head, [*words, "--temp-dir", str(self.net.own / "ray")])
+        command = SERVICES["ray"].command(self._config)
+        words = [self.head.address if word == HOST else word for word in command.argv]
+        words[words.index("--temp-dir") + 1] = str(self.net.own / "ray")
+        words[words.index("--num-cpus") + 1] = "0"
+        env = self.environment(self.head) | {"RAY_START_HOOK": command.env["RAY_START_HOOK"]}
+        self.head.start(words, env, self.head.files / "ray.log")
 
     def add_node(self, name: str, cpus: int) -> None:
         """A machine that trains."""
         if name not in self.nodes:
             self.nodes[name] = self.net.add_host(name)
         self.cpus[name] = cpus
-        address = f"{self.head.address}:{_PORTS.ray_gcs}"
-        self._start_ray(self.nodes[name], ["--address", address, "--num-cpus", str(cpus)])
-
-    def _start_ray(self, host: Host, words: list[str]) -> None:
-        ray = str(Path(sys.executable).parent / "ray")
-        argv = [ray, "start", "--block", "--disable-usage-stats", "--node-ip-address", host.address, *words]
-        argv += ["--object-store-memory", "80000000", "--min-worker-port", "0", "--max-worker-port", "0"]
-        host.start(argv, self.environment(host), host.files / "ray.log")
+        host = self.nodes[name]
+        words = [sys.executable, "-m", "adodn.cli", "join", "--cpus", str(cpus)]
+        host.start(words, self.environment(host), host.files / "ray.log")
 
     def jobs(self) -> JobSubmissionClient:
         """Ray's job server, as flows talk to it."""

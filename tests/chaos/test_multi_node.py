@@ -189,7 +189,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 @pytest.mark.parametrize("token", ["", "0" * 64], ids=["none", "wrong"])
 def test_fault_34_a_cluster_refuses_whoever_has_not_its_token(site: Site, token: str) -> None:
-    """A driver without the token, or with a wrong one: the error names the setting. Nothing is claimed or tracked."""
+    """A driver without the token, or with a wrong one: the error names the setting. Nothing is tracked."""
     env = {"ADODN_RAY_AUTH_TOKEN": token, "RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token" if token else "disabled"}
 
     done = drive(site, [sys.executable, "-m", "adodn.cli", *train_words(site, "no-token")], **env)
