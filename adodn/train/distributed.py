@@ -1,4 +1,4 @@
-"""Ray Train around the plain loop. Only it knows of Ray, with `worker.py`, which it starts, `scaling.py`, `peer_group.py`.
+"""Ray Train around the plain loop. With `worker.py`, `scaling.py` and `peer_group.py` the only place that knows of it.
 
     outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 

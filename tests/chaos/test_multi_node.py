@@ -19,7 +19,7 @@ import pytest
 import ray
 from prefect.logging import disable_run_logger
 
-from adodn import datasets
+from adodn import datasets, settings
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import shard_dataset
 from adodn.errors import StackError
@@ -249,6 +249,7 @@ def title(pid: int) -> str:
 def test_fault_26_the_head_dies(site: Site, trainings: dict[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With it the job: whoever follows it is told once. On a new head the same name goes on to the same end."""
     monkeypatch.setattr(jobs, "_PATIENCE_S", 3.0)
+    monkeypatch.setattr(settings, "get", site.made.settings)
     begin(site, "head-dies")
     first = {line.pid for line in site.lines("head-dies")}
     client = site.made.jobs()
