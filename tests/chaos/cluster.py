@@ -10,6 +10,7 @@ Each host has an `ADODN_HOME` of its own, with addresses and secrets in `stack.e
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from ray.job_submission import JobSubmissionClient
 
 from adodn.data.store import S3Store
 from adodn.settings import Settings
-from infra.config import BUCKETS, HOST, StackConfig, StackPorts
+from infra.config import BUCKETS, HOST, RayShare, StackConfig, StackPorts
 from infra.folder import StackFolder
 from infra.services import SERVICES, Command, base_environment
 from tests.chaos.hosts import Host, Network
@@ -45,7 +46,8 @@ class Cluster:
         self.cpus: dict[str, int] = {}
         home = StackFolder(self.services.files / "home")
         home.create()
-        self._config = replace(StackConfig.wanted(home), ports=_PORTS)
+        ray = RayShare(host=self.head.address, num_cpus=1)
+        self._config = replace(StackConfig.wanted(home), ports=_PORTS, ray=ray)
         self._config.save()
         self._env_file = net.own.with_name("stack.env")
         self._env_file.touch(0o600)
@@ -73,7 +75,7 @@ class Cluster:
             "ADODN_HOME": str(self.net.own / "home"),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.settings().ray_auth_token.get_secret_value(),
-            "RAY_ADDRESS": f"{self.head.address}:{_PORTS.ray_gcs}",
+            "RAY_ADDRESS": self._config.ray_address,
         }
 
     def start_services(self) -> None:
@@ -104,8 +106,7 @@ class Cluster:
         words = [self.head.address if word == HOST else word for word in command.argv]
         words[words.index("--temp-dir") + 1] = str(self.net.own / "ray")
         words[words.index("--num-cpus") + 1] = "0"
-        env = self.environment(self.head) | {"RAY_START_HOOK": command.env["RAY_START_HOOK"]}
-        self.head.start(words, env, self.head.files / "ray.log")
+        self.head.start(words, self.environment(self.head) | command.env, self.head.files / "ray.log")
 
     def add_node(self, name: str, cpus: int) -> None:
         """A machine that trains."""
@@ -132,12 +133,14 @@ class Cluster:
         shutil.rmtree(self.head.files / "ray", ignore_errors=True)
         self.start_head()
         wait_until(lambda: _answers(lambda: self.alive() or None), "Ray's head")
+        health = f"{self.settings().mlflow_tracking_uri}/health"
+        wait_until(lambda: _answers(lambda: urllib.request.urlopen(health, timeout=10).close() or health), "MLflow")
         for name, count in self.cpus.items():
             self.add_node(name, count)
         self.wait_for_nodes()
 
     def wait_for_nodes(self) -> None:
-        """Until all nodes are there, and MLflow too."""
+        """Until all nodes are there."""
         wanted = {self.head.address, *(host.address for host in self.nodes.values())}
         wait_until(lambda: _answers(lambda: self.alive() == wanted or None), f"Ray's nodes {sorted(wanted)}")
 
