@@ -50,7 +50,7 @@ def main() -> None:
 
 def _modules_of(arguments: list[str]) -> list[str]:
     """The module of the command alone where it can be told, as others take seconds to import; empty: all."""
-    if set(arguments[:1]) & {"up", "down", "status", "logs"}:
+    if set(arguments[:1]) & {"up", "down", "status", "logs", "join"}:
         return ["stack"]
     return [module.name for module in pkgutil.iter_modules(commands.__path__) if module.name in arguments[:1]]
 

@@ -5,6 +5,7 @@ run_job("train", ["adodn", "train", "--recipe", "adodn_rendered", …])
 
 import re
 import shlex
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from adodn import settings
 from adodn.errors import AdodnError, StackError
 
 _POLL_S = 2.0
+_PATIENCE_S = 60.0
+"""How long Ray's job server may be away."""
 _JOB = re.compile(r"adodn-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-.+")
 """As `job_name` makes it: the flow run's id, and a step."""
 _COLOUR = r"\x1b\[[0-9;]*m"
@@ -51,15 +54,36 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
     client, job_id = _client(), job_name(str(runtime.flow_run.id), step)
     _stop_orphans(client)
     _submit(client, job_id, shlex.join(command))
-    seen = 0
-    while True:
-        status = client.get_job_status(job_id)
-        seen = _stream(client.get_job_logs(job_id), seen, on_line)
-        if status.is_terminal():
-            break
-        time.sleep(_POLL_S)
+    status = follow(client, job_id, on_line)
     if status != JobStatus.SUCCEEDED:
         raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
+
+
+def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None] | None = None) -> JobStatus:
+    """See a job to its end, its log streamed into the flow run's; answers how it ended.
+
+    Raises:
+        StackError: If Ray's head went away, and did not come back with the job.
+    """
+    seen, heard = 0, time.monotonic()
+    while True:
+        try:
+            status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
+        except (OSError, RuntimeError) as error:  # no answer, and an answer that is none
+            if time.monotonic() - heard > _PATIENCE_S:
+                raise StackError(
+                    f"Ray's head at {settings.get().ray_dashboard_url} went away with job {job_id}: {_brief(error)}; "
+                    "bring it back and run this again under its name: a training goes on at its last checkpoint"
+                ) from error
+        else:
+            seen, heard = _stream(log, seen, on_line), time.monotonic()
+            if status.is_terminal():
+                return status
+        time.sleep(_POLL_S)
+
+
+def _brief(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 200)
 
 
 def stop_jobs(flow: Any, flow_run: Any, state: Any) -> None:  # Prefect passes these by name

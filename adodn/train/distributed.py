@@ -1,4 +1,4 @@
-"""Ray Train around the plain loop. With `worker.py`, which it starts, the only place that knows of it.
+"""Ray Train around the plain loop. With `worker.py`, `scaling.py` and `peer_group.py` the only place that knows of it.
 
     outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 
@@ -7,6 +7,7 @@ A run is known by (storage, run name). Whoever starts it again under the same na
 
 import math
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ from adodn.train import peer_group, scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
 from adodn.train.failures import lost
 
+_ANSWER_S = 20.0
 _HANG_TIMEOUTS = ("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "RAY_TRAIN_COLLECTIVE_TIMEOUT_S")
 """Of a worker that does not answer, and of the barrier at which all report."""
 
@@ -206,9 +208,16 @@ def connect(address: str | None, *, show_workers: bool = True) -> None:
         # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
         try:
+            if address:
+                _require_answer(address)  # Ray itself tries for minutes
             ray.init(address=address, log_to_driver=show_workers)
-        except (RayError, ConnectionError, RuntimeError) as error:
+        except (RayError, OSError, RuntimeError) as error:
             raise StackError(
-                f"Ray at {address or 'this machine'} does not take this process in: {' '.join(str(error).split())}; the "
-                "head must be up and reachable, ADODN_RAY_AUTH_TOKEN its own token, and Ray and Python of its release"
+                f"Ray at {address or 'this machine'} does not take this process in: {' '.join(str(error).split())}; "
+                "the head must be up and reachable, ADODN_RAY_AUTH_TOKEN its token, and Ray and Python of its release"
             ) from error
+
+
+def _require_answer(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()

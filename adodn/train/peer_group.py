@@ -37,7 +37,5 @@ def _choose_interface() -> None:
 
 def interface_of(address: str) -> str | None:
     """The network interface that has an address; None: none of this machine has."""
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(found.address == address for found in addresses):
-            return str(name)
-    return None
+    interfaces: dict[str, list[Any]] = psutil.net_if_addrs()
+    return next((name for name, found in interfaces.items() if address in [one.address for one in found]), None)

@@ -7,12 +7,13 @@
 Each host has an `ADODN_HOME` of its own, with addresses and secrets in `stack.env`, as `adodn up` writes them.
 """
 
-import os
+import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from ray.job_submission import JobSubmissionClient
@@ -43,14 +44,21 @@ class Cluster:
         self.services, self.head = net.add_host("services"), net.add_host("head")
         self.nodes: dict[str, Host] = {}
         self.cpus: dict[str, int] = {}
-        keys = {"s3_access_key": "chaos", "s3_secret_key": os.urandom(16).hex(), "ray_auth_token": os.urandom(32).hex()}
         home = StackFolder(self.services.files / "home")
         home.create()
-        self._config = StackConfig(folder=home, ports=_PORTS, ray=RayShare(), **keys)
+        ray = RayShare(host=self.head.address, num_cpus=1)
+        self._config = replace(StackConfig.wanted(home), ports=_PORTS, ray=ray)
+        self._config.save()
+        self._env_file = net.own.with_name("stack.env")
+        self._env_file.touch(0o600)
+        self._env_file.write_text("".join(self._moved_line(line) for line in home.env.open()))
+
+    def _moved_line(self, line: str) -> str:
+        return line.replace(HOST, (self.head if line.startswith("ADODN_RAY") else self.services).address)
 
     def settings(self) -> Settings:
         """What this process needs to look at the cluster's S3, MLflow and jobs."""
-        return Settings(**{name.removeprefix("ADODN_").lower(): value for name, value in self._places().items()})
+        return Settings(_env_file=self._env_file)  # type: ignore[call-arg]
 
     def store(self) -> S3Store:
         """The cluster's S3."""
@@ -60,22 +68,21 @@ class Cluster:
         """Of whatever runs on a host; makes its folder."""
         home = host.files / "home"
         home.mkdir(exist_ok=True)
-        (home / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in self._places().items()))
-        (home / "stack.env").chmod(0o600)
+        shutil.copyfile(self._env_file, home / "stack.env")
         return {
             **base_environment(self._config),
             **LOST_NODE,
             "ADODN_HOME": str(self.net.own / "home"),
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": self._config.ray_auth_token,
-            "RAY_ADDRESS": f"{self.head.address}:{_PORTS.ray_gcs}",
+            "RAY_AUTH_TOKEN": self.settings().ray_auth_token.get_secret_value(),
+            "RAY_ADDRESS": self._config.ray_address,
         }
 
     def start_services(self) -> None:
         """S3 with its buckets, then MLflow."""
         self._start_service("s3")
         store = self.store()
-        wait_until(lambda: _answers(lambda: [store.ensure_bucket(name) for name in BUCKETS]), "S3")
+        wait_until(lambda: _answers(lambda: [list(store.list(f"s3://{name}/")) for name in BUCKETS]), "S3")
         self._start_service("mlflow")
 
     def _start_service(self, name: str) -> None:
@@ -95,26 +102,20 @@ class Cluster:
 
     def start_head(self) -> None:
         """Ray's head, which trains nothing itself."""
-        self._start_ray(
-            self.head,
-            ["--head", "--port", str(_PORTS.ray_gcs), "--num-cpus", "0", "--no-monitor"]
-            + ["--dashboard-host", self.head.address, "--dashboard-port", str(_PORTS.ray_dashboard)]
-            + ["--temp-dir", str(self.net.own / "ray")],
-        )
+        command = SERVICES["ray"].command(self._config)
+        words = [self.head.address if word == HOST else word for word in command.argv]
+        words[words.index("--temp-dir") + 1] = str(self.net.own / "ray")
+        words[words.index("--num-cpus") + 1] = "0"
+        self.head.start(words, self.environment(self.head) | command.env, self.head.files / "ray.log")
 
     def add_node(self, name: str, cpus: int) -> None:
         """A machine that trains."""
         if name not in self.nodes:
             self.nodes[name] = self.net.add_host(name)
         self.cpus[name] = cpus
-        address = f"{self.head.address}:{_PORTS.ray_gcs}"
-        self._start_ray(self.nodes[name], ["--address", address, "--num-cpus", str(cpus)])
-
-    def _start_ray(self, host: Host, words: list[str]) -> None:
-        ray = str(Path(sys.executable).parent / "ray")
-        argv = [ray, "start", "--block", "--disable-usage-stats", "--node-ip-address", host.address, *words]
-        argv += ["--object-store-memory", "80000000", "--min-worker-port", "0", "--max-worker-port", "0"]
-        host.start(argv, self.environment(host), host.files / "ray.log")
+        host = self.nodes[name]
+        words = [sys.executable, "-m", "adodn.cli", "join", "--cpus", str(cpus)]
+        host.start(words, self.environment(host), host.files / "ray.log")
 
     def jobs(self) -> JobSubmissionClient:
         """Ray's job server, as flows talk to it."""
@@ -127,22 +128,21 @@ class Cluster:
         found = self.jobs()._do_request("GET", "/nodes?view=summary").json()["data"]["summary"]
         return {node["raylet"]["nodeManagerAddress"] for node in found if node["raylet"].get("state") == "ALIVE"}
 
+    def restart(self) -> None:
+        """Start head and nodes again, whose machines were turned off."""
+        shutil.rmtree(self.head.files / "ray", ignore_errors=True)
+        self.start_head()
+        wait_until(lambda: _answers(lambda: self.alive() or None), "Ray's head")
+        health = f"{self.settings().mlflow_tracking_uri}/health"
+        wait_until(lambda: _answers(lambda: urllib.request.urlopen(health, timeout=10).close() or health), "MLflow")
+        for name, count in self.cpus.items():
+            self.add_node(name, count)
+        self.wait_for_nodes()
+
     def wait_for_nodes(self) -> None:
-        """Until all nodes are there, and MLflow too."""
+        """Until all nodes are there."""
         wanted = {self.head.address, *(host.address for host in self.nodes.values())}
         wait_until(lambda: _answers(lambda: self.alive() == wanted or None), f"Ray's nodes {sorted(wanted)}")
-
-    def _places(self) -> dict[str, str]:
-        services, head = self.services.address, self.head.address
-        return {
-            "ADODN_S3_ENDPOINT_URL": f"http://{services}:{_PORTS.s3}",
-            "ADODN_S3_ACCESS_KEY": self._config.s3_access_key,
-            "ADODN_S3_SECRET_KEY": self._config.s3_secret_key,
-            "ADODN_MLFLOW_TRACKING_URI": f"http://{services}:{_PORTS.mlflow}",
-            "ADODN_RAY_ADDRESS": f"{head}:{_PORTS.ray_gcs}",
-            "ADODN_RAY_DASHBOARD_URL": f"http://{head}:{_PORTS.ray_dashboard}",
-            "ADODN_RAY_AUTH_TOKEN": self._config.ray_auth_token,
-        }
 
 
 @contextmanager
@@ -150,11 +150,8 @@ def cluster(net: Network, cpus: Mapping[str, int]) -> Iterator[Cluster]:
     """Everything up and answering; ends with the network."""
     made = Cluster(net)
     made.start_services()
-    made.start_head()
-    wait_until(lambda: _answers(lambda: made.alive() or None), "Ray's head")
-    for name, count in cpus.items():
-        made.add_node(name, count)
-    made.wait_for_nodes()
+    made.cpus.update(cpus)
+    made.restart()
     yield made
 
 

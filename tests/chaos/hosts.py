@@ -7,8 +7,8 @@
         host.mend()
         host.power_off()      # every process in it dies at once
 
-Hosts share the kernel and the processes' numbers with this machine. Cables, addresses and loopback are their own, and so
-is one folder, `Network.own`: the same path on each, with other files. As on Debian, a host's own name means loopback.
+Hosts share the kernel and the processes' numbers with this machine. Cables, addresses and loopback are their own, and
+so is one folder, `Network.own`: the same path on each, with other files. As on Debian, a host's name means loopback.
 What a killed session left behind is removed by the next.
 """
 
@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+
+from tests.processes import TIMEOUT_S
 
 _MARK = re.compile(r"^adodn-(\d+)-")
 _WAIT_S = 60
@@ -54,13 +56,10 @@ class Host:
                 return subprocess.Popen(inside, env=dict(env), stdout=output, stderr=output, start_new_session=True)
         return subprocess.Popen(inside, env=dict(env), stdout=log, stderr=log, start_new_session=True)
 
-    def run(self, argv: Sequence[str]) -> str:
-        """Run a command in it to its end; answers what it prints.
-
-        Raises:
-            CalledProcessError: If it fails.
-        """
-        return subprocess.run(self._inside(argv), check=True, capture_output=True, text=True, timeout=_WAIT_S).stdout
+    def run(self, argv: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in it to its end."""
+        inside = self._inside(argv)
+        return subprocess.run(inside, env=dict(env), capture_output=True, text=True, timeout=TIMEOUT_S)
 
     def pids(self) -> list[int]:
         """All processes that run in it."""
@@ -153,7 +152,7 @@ class Network:
 
 @contextmanager
 def network(folder: Path) -> Iterator[Network]:
-    """A network of this process, removed afterwards but for its files; first of all, what dead processes left behind is."""
+    """A network of this process, removed afterwards but for its files; so is first what dead processes left behind."""
     remove_stale()
     made = Network(folder)
     try:
@@ -168,10 +167,10 @@ def not_permitted() -> str | None:
         return "there is no program `ip` (Debian: iproute2)"
     try:
         with tempfile.TemporaryDirectory() as folder, network(Path(folder)) as net:
-            net.add_host("trial").run(["true"])
+            done = net.add_host("trial").run(["true"], os.environ)
+            return done.stderr or None
     except subprocess.CalledProcessError as error:
         return f"`{' '.join(error.cmd)}`: {error.stderr.strip()}; it takes root, or CAP_NET_ADMIN and CAP_SYS_ADMIN"
-    return None
 
 
 def remove_stale() -> None:
@@ -205,7 +204,7 @@ def _free_prefix() -> str:
 def _runs(pid: int) -> bool:
     """Whether a process is more than an entry that its parent has yet to read."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -62,13 +62,13 @@ def recorded(run: Callable[[dict[str, Any]], None], folder: Path) -> Callable[[d
     """A worker's function that writes down its batches."""
 
     def run_recorded(given: dict[str, Any]) -> None:
-        open_loaders = process.open_loaders
+        open_loaders = process.open_loaders  # type: ignore[attr-defined]
 
         def open_recorded(*args: Any) -> Any:
             train, val = open_loaders(*args)
             return RecordedLoader(train, folder / f"{os.getpid()}.jsonl"), val
 
-        process.open_loaders = open_recorded  # type: ignore[assignment]
+        process.open_loaders = open_recorded  # type: ignore[assignment, attr-defined]
         run(given)
 
     return run_recorded
@@ -78,7 +78,7 @@ def main() -> None:
     """Train with workers that write things down, placed as asked."""
     folder, placement, *sys.argv[1:] = sys.argv[1:]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    worker.run = recorded(worker.run, Path(folder))
+    worker.run = recorded(worker.run, Path(folder))  # type: ignore[assignment]
     scaling = distributed._scaling
     distributed._scaling = lambda *asked: replace(scaling(*asked), placement_strategy=placement)
     cli.main()

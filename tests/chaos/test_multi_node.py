@@ -1,126 +1,35 @@
 """Training over several machines with addresses of their own, and what becomes of it when machines and cables fail.
 
 One cluster for all tests: S3 and MLflow on one host, Ray's head on another, three hosts that train, token
-authentication, gloo between hosts. See `hosts.py` for how machines are made; where that is not permitted, all is skipped.
+authentication, gloo between hosts. `hosts.py` makes the machines; where that is not permitted, all is skipped.
 
 pytest tests/chaos/test_multi_node.py
 """
 
 import json
-import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
-from mlflow import MlflowClient
-from torch import nn
+import ray
+from prefect.logging import disable_run_logger
 
-from adodn import datasets, models, recipes
+from adodn import datasets, settings
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import shard_dataset
-from tests.chaos.cluster import Cluster, cluster, wait_until
+from adodn.errors import StackError
+from flows import jobs
+from tests.chaos.cluster import cluster, wait_until
 from tests.chaos.hosts import network, not_permitted
+from tests.chaos.submitted import EPOCHS, STEPS, Line, Site
 
 FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
-EPOCHS, STEPS = 4, 3
 CPUS = {"a": 2, "b": 1, "c": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """What `recorded.py` writes for a batch of a worker."""
-
-    pid: int
-    node: str
-    rank: int
-    workers: int
-    epoch: int
-    step: int
-    positions: list[int]
-    keys: list[str]
-
-
-@dataclass(frozen=True)
-class Site:
-    """The cluster, a dataset on it, and the trainings submitted to it."""
-
-    made: Cluster
-    dataset_uri: str
-
-    def submit(self, name: str, workers: int, placement: str, *words: str) -> None:
-        """Begin a training as the flows do: as a Ray job."""
-        command = [sys.executable, "-m", "tests.chaos.recorded", str(self._folder(name)), placement, "train"]
-        command += ["--recipe", "adodn_smoke", "--dataset", self.dataset_uri, "--run-name", name]
-        command += ["--workers", str(workers), "--json", *EXPERIMENT, *words]
-        job = self.made.jobs()
-        job.submit_job(entrypoint=shlex.join(command), submission_id=name)
-
-    def outcome(self, name: str) -> dict[str, Any]:
-        """Of a training, once it is over; it must have come to its end."""
-        assert self.ended(name) == "SUCCEEDED", self.log(name)[-6000:]
-        found: dict[str, Any] = next(
-            json.loads(line) for line in reversed(self.log(name).splitlines()) if line.startswith('{"checkpoint_uri"')
-        )
-        return found
-
-    def ended(self, name: str) -> str:
-        """The last state of a training's job."""
-        wait_until(lambda: self.made.jobs().get_job_status(name).is_terminal(), f"the end of {name}")
-        return str(self.made.jobs().get_job_status(name).value)
-
-    def log(self, name: str) -> str:
-        """What a training's job printed."""
-        return self.made.jobs().get_job_logs(name)
-
-    def lines(self, name: str) -> list[Line]:
-        """The batches of a training, of all its workers."""
-        files = self._folder(name).glob("*.jsonl")
-        return [Line(**json.loads(line)) for file in files for line in file.read_text().splitlines()]
-
-    def batches(self, name: str) -> dict[tuple[int, int], list[str]]:
-        """(epoch, step) → the keys of the global batch, in order."""
-        found: dict[tuple[int, int], dict[int, str]] = {}
-        for line in self.lines(name):
-            found.setdefault((line.epoch, line.step), {}).update(zip(line.positions, line.keys, strict=True))
-        return {place: [keys[position] for position in sorted(keys)] for place, keys in sorted(found.items())}
-
-    def losses(self, name: str) -> list[float]:
-        """Of each epoch, from the one run on MLflow that has the name."""
-        client = MlflowClient(self.made.settings().mlflow_tracking_uri)
-        (run,) = client.search_runs(
-            [client.get_experiment_by_name("adodn").experiment_id], f"attributes.run_name = '{name}'"
-        )
-        history = client.get_metric_history(run.info.run_id, "train/loss")
-        return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
-
-    def checkpoints(self, name: str) -> int:
-        """How many of a training lie on S3."""
-        found = self.made.store().list(f"{self.made.settings().runs_uri}/{name}/")
-        return sum(info.uri.endswith("state.pt") for info in found)
-
-    def _folder(self, name: str) -> Path:
-        return self.made.net.own.with_name("records") / name
-
-
-def _batch_norms() -> list[str]:
-    network = models.build_for(recipes.get("adodn_smoke"))
-    return [f"{path}." for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-EXPERIMENT = (
-    *("--set", f"train.epochs={EPOCHS}"),
-    *("--set", "train.precision=fp32"),
-    *("--set", "train.optimiser=sgd"),
-    *("--set", "train.learning_rate=1e-4"),
-    *("--set", f"train.freeze={json.dumps(_batch_norms())}"),
-)
-"""ADODN in single precision with frozen batch norms. Plain gradient steps: Adam divides by gradients that are near zero,
-and so magnifies the rounding of another order of summation a thousandfold within these steps."""
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +94,7 @@ def test_losses_of_1_2_and_4_workers_agree_within_1e_5_in_fp32_with_frozen_batch
 
 
 def begin(site: Site, name: str, *words: str) -> dict[int, Line]:
-    """Begin a training of two workers on two machines; when it has its first checkpoint, answers rank → a line of it."""
+    """Begin a training of two workers on two machines; once it has a checkpoint, answers rank → a line of it."""
     site.submit(name, 2, "STRICT_SPREAD", "--checkpoint-steps", "2", *words)
 
     def has_checkpoint() -> bool:
@@ -257,3 +166,105 @@ def test_fault_61_two_machines_lose_each_other(site: Site, trainings: dict[int, 
     site.outcome("lose-each-other")
 
     assert_undisturbed(site, "lose-each-other", trainings)
+
+
+def drive(site: Site, program: list[str], **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program on a machine that is not the head, with some variables changed, to its end."""
+    host = site.made.nodes["b"]
+    return host.run(program, site.made.environment(host) | env)
+
+
+def train_words(site: Site, name: str) -> list[str]:
+    return ["train", "--recipe", "adodn_smoke", "--dataset", site.dataset_uri, "--run-name", name, "--workers", "1"]
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One clear error, and nothing else that looks like one."""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64], ids=["none", "wrong"])
+def test_fault_34_a_cluster_refuses_whoever_has_not_its_token(site: Site, token: str) -> None:
+    """A driver without the token, or with a wrong one: the error names the setting. Nothing is tracked."""
+    env = {"ADODN_RAY_AUTH_TOKEN": token, "RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token" if token else "disabled"}
+
+    done = drive(site, [sys.executable, "-m", "adodn.cli", *train_words(site, "no-token")], **env)
+
+    assert_refused(done, f"{site.made.head.address}:", "ADODN_RAY_AUTH_TOKEN")
+    assert site.checkpoints("no-token") == 0
+    assert site.runs("no-token") == []
+
+
+def test_fault_35_another_release_of_ray_is_one_clear_error(site: Site) -> None:
+    """A driver whose Ray says that it is another release than the cluster's: the error names both."""
+    pretend = "import sys, ray; ray.__version__ = '2.59.0'; from adodn import cli; sys.argv = ['adodn', *sys.argv[1:]]"
+
+    done = drive(site, [sys.executable, "-c", f"{pretend}; cli.main()", *train_words(site, "other-release")])
+
+    assert_refused(done, "Version mismatch", "Ray: 2.59.0", f"Ray: {ray.__version__}")
+    assert site.runs("other-release") == []
+
+
+def test_fault_24_a_machine_dies_in_a_search(site: Site) -> None:
+    """The trial that ran on it goes on elsewhere at its last checkpoint; all trials come to their end, each once."""
+    words = ["search", "--name", "lost-machine", "--recipe", "adodn_smoke", "--dataset", site.dataset_uri, "--json"]
+    words += ["--set", "train.epochs=6", "--trials", "4", "--concurrent", "3"]
+    site.submit_module("lost-machine", ["adodn.cli", *words])
+    lost = ""
+
+    def has_checkpoint() -> bool:
+        nonlocal lost
+        assert not site.made.jobs().get_job_status("lost-machine").is_terminal(), site.log("lost-machine")[-6000:]
+        lost = next((name for name in ("b", "c") if trials_on(site, name)), "")
+        return bool(lost) and any(site.checkpoints(f"lost-machine-{number:04d}") for number in range(3))
+
+    wait_until(has_checkpoint, "a trial on a machine of its own")
+    site.made.nodes[lost].power_off()
+
+    assert site.ended("lost-machine") == "SUCCEEDED", site.log("lost-machine")[-6000:]
+    found = next(json.loads(line) for line in reversed(site.log("lost-machine").splitlines()) if line[:1] == "{")
+    assert [trial["state"] for trial in found["trials"] if trial["state"] not in ("COMPLETE", "PRUNED")] == []
+    assert len(found["trials"]) == 4
+    assert [len(site.runs(f"lost-machine-{number:04d}")) for number in range(4)] == [1] * 4
+    bring_back(site, lost)
+
+
+def trials_on(site: Site, name: str) -> list[int]:
+    """Processes of Tune's trials on a machine."""
+    return [pid for pid in site.made.nodes[name].pids() if "ImplicitFunc" in title(pid)]
+
+
+def title(pid: int) -> str:
+    """What a process calls itself."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_fault_26_the_head_dies(site: Site, trainings: dict[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it the job: whoever follows it is told once. On a new head the same name goes on to the same end."""
+    monkeypatch.setattr(jobs, "_PATIENCE_S", 3.0)
+    monkeypatch.setattr(settings, "get", site.made.settings)
+    begin(site, "head-dies")
+    first = {line.pid for line in site.lines("head-dies")}
+    client = site.made.jobs()
+    site.made.head.power_off()
+
+    with (
+        disable_run_logger(),
+        pytest.raises(StackError, match=r"went away with job head-dies: .*at its last checkpoint"),
+    ):
+        jobs.follow(client, "head-dies")
+
+    for host in site.made.nodes.values():
+        wait_until(lambda host=host: not first & set(host.pids()), "the end of the first workers")  # type: ignore[misc]
+        host.power_off()
+    site.made.restart()
+    site.submit("head-dies", 2, "STRICT_SPREAD", "--checkpoint-steps", "2")
+    site.outcome("head-dies")
+    assert_undisturbed(site, "head-dies", trainings)
