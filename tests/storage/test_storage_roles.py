@@ -129,7 +129,7 @@ def test_jobs_and_flows_are_no_owners(server: StackConfig, monkeypatch: pytest.M
     for name, value in (base_environment(server) | command.env).items():
         monkeypatch.setenv(name, value)
     server.save()
-    places, pairs = Settings(_env_file=server.folder.env), server.credentials.s3
+    places, pairs = _places(server), server.credentials.s3
     for role, asked in (("trainer", "own"), ("shards", "shards"), ("registry", "registry")):
         access, secret = places.s3_keys(asked)  # type: ignore[arg-type]
         assert (access, secret.get_secret_value()) == (pairs[role].access_key, pairs[role].secret_key)
@@ -140,7 +140,7 @@ def test_jobs_and_flows_are_no_owners(server: StackConfig, monkeypatch: pytest.M
 def test_the_owner_needs_no_roles(server: StackConfig) -> None:
     """In a person's shell every kind of work is done with the owner's keys, which `stack.env` has."""
     server.save()
-    places, owner = Settings(_env_file=server.folder.env), server.credentials.s3[OWNER]
+    places, owner = _places(server), server.credentials.s3[OWNER]
     assert {places.s3_keys(role)[0] for role in ("own", "shards", "registry")} == {owner.access_key}
 
 
@@ -172,6 +172,11 @@ def _shell(server: StackConfig, *, certificate: Path | None, patience_s: float) 
     except subprocess.TimeoutExpired as error:  # refused, it asks again for ever
         return str(error.stdout)
     return done.stdout
+
+
+def _places(server: StackConfig) -> Settings:
+    """The settings of a process on this stack."""
+    return Settings(_env_file=server.folder.env)  # type: ignore[call-arg]
 
 
 def _address(port: int) -> str:
