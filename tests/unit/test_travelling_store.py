@@ -34,10 +34,10 @@ def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[settings
 
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
 def test_a_pickled_store_holds_no_key(
-    places: settings.Settings, monkeypatch: pytest.MonkeyPatch, dumps: object
+    places: settings.Settings, monkeypatch: pytest.MonkeyPatch, dumps: Callable[[object], bytes]
 ) -> None:
     """Neither the driver's; where it is read it has the keys of that process, and the place it had."""
-    written = dumps(filesystem(places))  # type: ignore[operator]
+    written = dumps(filesystem(places))
     assert not [key for pair in KEYS for key in pair if key.encode() in written]
     assert b"127.0.0.1:9" in written
     there = enter(monkeypatch, *KEYS[1])
