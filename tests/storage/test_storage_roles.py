@@ -16,11 +16,12 @@ from uuid import uuid4
 import pytest
 
 from adodn.data.store import S3Store
-from adodn.errors import StorageError
+from adodn.errors import StackError, StorageError
 from adodn.settings import Settings
 from infra import storage
 from infra.config import StackConfig
 from infra.credentials import OWNER, ROLES, Credentials
+from infra.folder import StackFolder
 from infra.services import SERVICES, base_environment
 from infra.storage import WRITES
 from tests.benchmarks.s3_server import configured_server, store_of
@@ -150,6 +151,18 @@ def test_secrets_are_made_once() -> None:
     assert Credentials.of(made.lines()) == made
     values = list(made.lines().values())
     assert len(set(values)) == len(values)
+
+
+def test_a_stack_of_an_older_adodn_is_one_clear_error(tmp_path: Path) -> None:
+    """Its `stack.env` lacks secrets: the message names them, and how to get there."""
+    folder = StackFolder(tmp_path / "old")
+    folder.create()
+    StackConfig.wanted(folder).save()
+    assert StackConfig.recorded(folder) == StackConfig.recorded(folder)
+    kept = [line for line in folder.env.read_text().splitlines() if not line.startswith("ADODN_MLFLOW_PASSWORD")]
+    folder.env.write_text("\n".join(kept))
+    with pytest.raises(StackError, match=r"lacks ADODN_MLFLOW_PASSWORD.*adodn down; adodn up"):
+        StackConfig.recorded(folder)
 
 
 def _shell(server: StackConfig, *, certificate: Path | None, patience_s: float) -> str:
