@@ -117,7 +117,7 @@ class StackConfig:
         """What the last `adodn up` wrote down.
 
         Raises:
-            StackError: there is no record, or it cannot be read.
+            StackError: there is no record, or it cannot be read, or secrets are missing.
         """
         try:
             record = json.loads(folder.record.read_text(encoding="utf-8"))
@@ -125,6 +125,10 @@ class StackConfig:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
         known = _read_env(folder)
+        if missing := sorted(set(Credentials.of(known).lines()) - set(known)):
+            raise StackError(
+                f"{folder.env} lacks {', '.join(missing)}, as one of an older adodn does; run: adodn down; adodn up"
+            )
         return cls(
             folder=folder,
             ports=ports,

@@ -25,6 +25,7 @@ from ray.train import (
     ScalingConfig,
 )
 
+from adodn import settings
 from adodn.config import ExperimentConfig, worker_counts
 from adodn.errors import AdodnError, StackError
 from adodn.interrupts import ended_alike, undisturbed
@@ -169,16 +170,31 @@ def _run_config(run_name: str, resources: Resources, places: Settings, callbacks
     )
 
 
+class _Filesystem(pyarrow.fs.S3FileSystem):  # type: ignore[misc]  # pyarrow is not typed
+    """A store that travels without its keys, because Ray Tune pickles it into a file on that very store."""
+
+    where: dict[str, str]
+
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, str]]]:
+        return _with_own_keys, (self.where,)
+
+
 def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
-    """The store of the settings, as Ray writes to it."""
+    """The store of the settings, as Ray writes to it; in another process, with that one's keys."""
     endpoint = urlsplit(places.s3_endpoint_url)
-    return pyarrow.fs.S3FileSystem(
+    store = _Filesystem(
         access_key=places.s3_access_key,
         secret_key=places.s3_secret_key.get_secret_value(),
         endpoint_override=endpoint.netloc,
         scheme=endpoint.scheme,
         region=places.s3_region,
     )
+    store.where = {"s3_endpoint_url": places.s3_endpoint_url, "s3_region": places.s3_region}
+    return store
+
+
+def _with_own_keys(where: dict[str, str]) -> pyarrow.fs.S3FileSystem:
+    return filesystem(settings.get().model_copy(update=where))
 
 
 def _cause(error: Exception, run_name: str, room: scaling.Room) -> AdodnError:
