@@ -149,3 +149,17 @@ def test_mlflow_keeps_everything_in_postgresql_and_asks_for_a_password(services:
     assert ask(f"{url}/create", MLFLOW_USER, {"name": "kept"}, **here)[0] == 200
     assert ("kept",) in services.postgres.rows("mlflow", "SELECT name FROM experiments")
     assert services.postgres.rows("mlflow", "SELECT username FROM users") == [(MADE["mlflow-client"]["USERNAME"],)]
+
+
+def test_both_come_back_with_their_database(services: Services) -> None:
+    """While it is away they answer with what their clients try again by; afterwards as before, without a restart."""
+    prefect = f"{services.prefect}/api/work_pools/local"
+    mlflow = f"{services.mlflow}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    here = {"Host": "mlflow:5500"}
+
+    services.postgres.kill()
+    away = ask(prefect, PREFECT_USER)[0], ask(mlflow, MLFLOW_USER, **here)[0]
+    services.postgres.start()
+
+    assert away == (int(services.in_the_worker["PREFECT_CLIENT_RETRY_EXTRA_CODES"]), 503)
+    assert ask(prefect, PREFECT_USER)[0] == ask(mlflow, MLFLOW_USER, **here)[0] == 200
