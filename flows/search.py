@@ -28,9 +28,10 @@ from pydantic import Field
 from adodn import recipes, settings
 from adodn.data.store import S3Store
 from adodn.settings import Settings
+from flows.allowed import DatasetUri, allowed_dataset
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, allowed_dataset, check_workers, differences, experiment
+from flows.train import RecipeName, Workers, check_workers, differences, experiment
 from tune import report, storage
 from tune.findings import BEST, Findings
 from tune.space import SPACES
@@ -46,7 +47,7 @@ def tune_adodn(
     dataset: DatasetName = RENDERED,
     root: Path | None = None,
     options: dict[str, int | str] | None = None,
-    dataset_uri: str | None = None,
+    dataset_uri: DatasetUri | None = None,
     space: SpaceName = PAPERS,
     trials: Annotated[int, Field(ge=1, le=10_000)] = 6,
     concurrent: Annotated[int, Field(ge=1, le=1024)] | None = None,

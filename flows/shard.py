@@ -37,8 +37,9 @@ from adodn.data.preview import Preview, preview
 from adodn.data.quarantine import BadBudget
 from adodn.data.shards import find_shard, own_order, publish_manifest, publish_shard, version_uri
 from adodn.data.store import S3Store
-from adodn.errors import ConfigError, StorageError
+from adodn.errors import StorageError
 from adodn.samples import Dataset, SampleRef
+from flows.allowed import DatasetUri, allowed_destination, allowed_root
 
 DatasetName = StrEnum("DatasetName", sorted((name, name) for name in datasets.names()))  # type: ignore[misc]
 _300W, RENDERED = DatasetName("300w"), DatasetName("synthetic")
@@ -59,7 +60,7 @@ def shard_dataset(
     options: dict[str, int | str] | None = None,
     max_px: Annotated[int, Field(ge=32, le=2048)] = 384,
     margin: Annotated[float, Field(ge=1, le=8)] = 2.0,
-    destination: str | None = None,
+    destination: DatasetUri | None = None,
     exclude: Path | None = None,
     max_bad: str = "0",
     dry_run: bool = False,
@@ -74,7 +75,7 @@ def shard_dataset(
         options: What the dataset takes, e.g. `{"num_train": 500}` or `{"protocol": "98"}`.
         max_px: Largest side of stored images.
         margin: Side of the stored square over that of the face box.
-        destination: Folder of datasets within the bucket of the settings; by default `s3://BUCKET/datasets`.
+        destination: Folder below `s3://BUCKET/datasets` of the settings' bucket, which is the default.
         exclude: CSV of faces to leave out, key and reason, on the machine that runs the flow.
         max_bad: How many faces that cannot be stored may be left out: a number, or like `0.5%`.
         dry_run: Show what would be written, and write nothing to S3.
@@ -99,31 +100,6 @@ def shard_dataset(
     show_counts(uri, manifest)
     show_faces(raw, shard_plan)
     return uri
-
-
-def allowed_root(root: Path | None) -> Path | None:
-    """The root, if it may be read.
-
-    Raises:
-        ConfigError: If it is not a folder of this machine.
-    """
-    if root is not None and not root.is_dir():
-        raise ConfigError(f"root must be a folder on the machine that runs the flow, got {str(root)!r}")
-    return root
-
-
-def allowed_destination(destination: str | None) -> str:
-    """The folder of datasets, if it may be written.
-
-    Raises:
-        ConfigError: If it lies outside the bucket of the settings.
-    """
-    config = settings.get()
-    if destination is None:
-        return config.datasets_uri
-    if not destination.startswith(f"s3://{config.bucket}/") or ".." in destination.split("/"):
-        raise ConfigError(f"destination must lie in s3://{config.bucket}/, got {destination!r}")
-    return destination
 
 
 @task(name="plan")

@@ -24,9 +24,10 @@ from pydantic import Field
 from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig
 from adodn.evaluate import ALL
+from flows.allowed import DatasetUri, Subset, allowed_dataset
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, allowed_dataset, check_workers, differences, experiment, on_dataset
+from flows.train import RecipeName, Workers, check_workers, differences, experiment, on_dataset
 from tune import studies
 from tune.runs import evaluated_once
 from tune.studies import Study, StudyTable
@@ -44,9 +45,9 @@ def study_adodn(
     dataset: DatasetName = RENDERED,
     root: Path | None = None,
     options: dict[str, int | str] | None = None,
-    dataset_uri: str | None = None,
+    dataset_uri: DatasetUri | None = None,
     seeds: Annotated[int, Field(ge=1, le=100)] = 2,
-    subset: str = ALL,
+    subset: Subset = ALL,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     gpu: bool = False,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,

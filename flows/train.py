@@ -29,9 +29,9 @@ from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import ConfigError
 from adodn.evaluate import ERRORS, read_report
 from adodn.report import summary_markdown
+from flows.allowed import DatasetUri, ModelName, allowed_dataset
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
@@ -57,13 +57,13 @@ def train_adodn(
     dataset: DatasetName = RENDERED,
     root: Path | None = None,
     options: dict[str, int | str] | None = None,
-    dataset_uri: str | None = None,
+    dataset_uri: DatasetUri | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     gpu: bool = False,
     micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
-    from_model: str | None = None,
+    from_model: ModelName | None = None,
     run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = None,
 ) -> dict[str, Any]:
     """Shard a dataset, train a recipe on it, evaluate, register, and promote the model if it is the better one.
@@ -112,18 +112,6 @@ def check_workers(config: ExperimentConfig, workers: Workers) -> None:
     """
     local_batch(config, workers.count)
     check_micro_batch(config, workers.micro_batch)
-
-
-def allowed_dataset(uri: str | None) -> str | None:
-    """The sharded dataset, if it may be read.
-
-    Raises:
-        ConfigError: If it lies outside the bucket of the settings.
-    """
-    bucket = settings.get().bucket
-    if uri is not None and (not uri.startswith(f"s3://{bucket}/") or ".." in uri.split("/")):
-        raise ConfigError(f"dataset_uri must lie in s3://{bucket}/, got {uri!r}")
-    return uri
 
 
 def on_dataset(config: ExperimentConfig, uri: str) -> ExperimentConfig:

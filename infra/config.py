@@ -99,7 +99,7 @@ class StackConfig:
         """What the last `adodn up` wrote down.
 
         Raises:
-            StackError: there is no record, or it cannot be read.
+            StackError: there is no record, or it cannot be read, or secrets are missing.
         """
         try:
             record = json.loads(folder.record.read_text())
@@ -108,6 +108,10 @@ class StackConfig:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
         known = _read_env(folder)
         secrets, databases = Credentials.of(known), Databases.recorded(known)
+        if missing := sorted(set(secrets.lines()) - set(known)):
+            raise StackError(
+                f"{folder.env} lacks {', '.join(missing)}, as one of an older adodn does; run: adodn down; adodn up"
+            )
         return cls(folder=folder, ports=ports, ray=ray, credentials=secrets, databases=databases)
 
     def save(self) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from adodn import settings
 from infra import stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -36,6 +38,7 @@ def up(as_json: AsJson = False) -> None:
     typer.echo(f"The stack {done}.")
     for name, url in (("Prefect", info.prefect_url), ("MLflow", info.mlflow_url), ("Ray", info.ray_url)):
         typer.echo(f"  {name:<8} {url}")
+    typer.echo(_sign_in(info.home))
 
 
 def down(as_json: AsJson = False) -> None:
@@ -55,6 +58,7 @@ def status(as_json: AsJson = False) -> None:
         _echo_json([asdict(service) for service in services])
     else:
         Console().print(_table(services))
+        typer.echo(_sign_in(settings.home()))
     if not all(service.healthy for service in services):
         raise typer.Exit(3)
 
@@ -78,6 +82,14 @@ def _table(services: list[stack.ServiceStatus]) -> Table:
         pid = str(service.pid or "")
         table.add_row(service.name, service.state, pid, health, f"{service.rss_mb:.0f}", service.url or "")
     return table
+
+
+def _sign_in(home: Path) -> str:
+    """Where a person finds what a browser asks for; the secrets themselves are for no terminal and no log."""
+    return (
+        f"Browsers ask for what {home / 'stack.env'} has, which you alone can read: Prefect ADODN_PREFECT_AUTH_STRING, "
+        f"MLflow ADODN_MLFLOW_USERNAME and …_PASSWORD, Ray ADODN_RAY_AUTH_TOKEN."
+    )
 
 
 def _echo_json(value: Any) -> None:

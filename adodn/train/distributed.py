@@ -24,6 +24,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.errors import AdodnError, CheckpointError
 from adodn.publish import Outcome
@@ -131,16 +132,31 @@ def _run_config(
     )
 
 
+class _Filesystem(pyarrow.fs.S3FileSystem):  # type: ignore[misc]  # pyarrow is not typed
+    """A store that travels without its keys, because Ray Tune pickles it into a file on that very store."""
+
+    where: dict[str, str]
+
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, str]]]:
+        return _with_own_keys, (self.where,)
+
+
 def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
-    """The store of the settings, as Ray writes to it."""
+    """The store of the settings, as Ray writes to it; in another process, with that one's keys."""
     endpoint = urlsplit(places.s3_endpoint_url)
-    return pyarrow.fs.S3FileSystem(
+    store = _Filesystem(
         access_key=places.s3_access_key,
         secret_key=places.s3_secret_key.get_secret_value(),
         endpoint_override=endpoint.netloc,
         scheme=endpoint.scheme,
         region=places.s3_region,
     )
+    store.where = {"s3_endpoint_url": places.s3_endpoint_url, "s3_region": places.s3_region}
+    return store
+
+
+def _with_own_keys(where: dict[str, str]) -> pyarrow.fs.S3FileSystem:
+    return filesystem(settings.get().model_copy(update=where))
 
 
 def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> Outcome:

@@ -57,3 +57,20 @@ def test_a_failed_job_fails_the_flow_with_its_last_words(tmp_path: Path) -> None
     with pytest.raises(JobFailedError, match="no such face"):
         failing()
     assert begun.read_text() == "again\nagain\n"
+
+
+def test_fault_48_words_of_a_command_are_not_a_shells(tmp_path: Path) -> None:
+    """What a parameter brings into a command reaches the program as it is, and nothing of it is run."""
+    marker = tmp_path / "ran"
+    words = [f"; touch {marker}", f"$(touch {marker})", f"`touch {marker}`", f"| touch {marker}", "'\"$HOME", "*"]
+
+    @flow(name=f"quoted-{uuid4().hex[:8]}")
+    def quoted() -> list[str]:
+        said: list[str] = []
+        run_job("work", ["printf", "%s\\n", *words], said.append)
+        return said
+
+    said = quoted()
+
+    assert [line for line in said if line in words] == words
+    assert not marker.exists()

@@ -54,10 +54,13 @@ def prefect(path: str, body: Any = None) -> Any:
     """A request to Prefect as its own clients make it: signed in, and with a token where something may change."""
     headers = basic(settings.get().prefect_auth_string.get_secret_value())
     base = settings.get().prefect_api_url
-    if body is not None:
-        token = http(f"{base}/csrf-token?client=tests", **headers)["token"]
-        headers |= {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
-    return http(base + path, body, **headers)
+    return http(base + path, body, **headers, **({} if body is None else csrf_token()))
+
+
+def csrf_token() -> dict[str, str]:
+    headers = basic(settings.get().prefect_auth_string.get_secret_value())
+    token = http(f"{settings.get().prefect_api_url}/csrf-token?client=tests", **headers)["token"]
+    return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
 
 
 def mlflow(path: str, body: Any = None) -> Any:
@@ -159,11 +162,14 @@ def test_ray_wants_its_token(stack: Stack, headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, basic("adodn:wrong"), basic("adodn:")])
-@pytest.mark.parametrize("path", ["/flow_runs/count", "/deployments/filter", "/csrf-token?client=x", "/admin/version"])
-def test_prefect_wants_its_password(stack: Stack, path: str, headers: dict[str, str]) -> None:
-    """Prefect tells and does nothing for who has no password, or a wrong one; not even a token against forgery."""
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/flow_runs/count", {}), ("/deployments/filter", {}), ("/csrf-token?client=x", None), ("/admin/version", None)],
+)
+def test_prefect_wants_its_password(stack: Stack, path: str, body: Any, headers: dict[str, str]) -> None:
+    """Prefect tells and does nothing for who has no password, or a wrong one, though he has a token against forgery."""
     with pytest.raises(urllib.error.HTTPError) as caught:
-        http(settings.get().prefect_api_url + path, None if "?" in path or "version" in path else {}, **headers)
+        http(settings.get().prefect_api_url + path, body, **csrf_token(), **headers)
     assert caught.value.code == 401
 
 

@@ -16,11 +16,12 @@ from uuid import uuid4
 import pytest
 
 from adodn.data.store import S3Store
-from adodn.errors import StorageError
+from adodn.errors import StackError, StorageError
 from adodn.settings import Settings
 from infra import storage
 from infra.config import StackConfig
 from infra.credentials import OWNER, ROLES, Credentials
+from infra.folder import StackFolder
 from infra.services import SERVICES, base_environment
 from infra.storage import WRITES
 from tests.benchmarks.s3_server import configured_server, store_of
@@ -129,7 +130,7 @@ def test_jobs_and_flows_are_no_owners(server: StackConfig, monkeypatch: pytest.M
     for name, value in (base_environment(server) | command.env).items():
         monkeypatch.setenv(name, value)
     server.save()
-    places, pairs = Settings(_env_file=server.folder.env), server.credentials.s3
+    places, pairs = _places(server), server.credentials.s3
     for role, asked in (("trainer", "own"), ("shards", "shards"), ("registry", "registry")):
         access, secret = places.s3_keys(asked)  # type: ignore[arg-type]
         assert (access, secret.get_secret_value()) == (pairs[role].access_key, pairs[role].secret_key)
@@ -140,7 +141,7 @@ def test_jobs_and_flows_are_no_owners(server: StackConfig, monkeypatch: pytest.M
 def test_the_owner_needs_no_roles(server: StackConfig) -> None:
     """In a person's shell every kind of work is done with the owner's keys, which `stack.env` has."""
     server.save()
-    places, owner = Settings(_env_file=server.folder.env), server.credentials.s3[OWNER]
+    places, owner = _places(server), server.credentials.s3[OWNER]
     assert {places.s3_keys(role)[0] for role in ("own", "shards", "registry")} == {owner.access_key}
 
 
@@ -150,6 +151,18 @@ def test_secrets_are_made_once() -> None:
     assert Credentials.of(made.lines()) == made
     values = list(made.lines().values())
     assert len(set(values)) == len(values)
+
+
+def test_a_stack_of_an_older_adodn_is_one_clear_error(tmp_path: Path) -> None:
+    """Its `stack.env` lacks secrets: the message names them, and how to get there."""
+    folder = StackFolder(tmp_path / "old")
+    folder.create()
+    StackConfig.wanted(folder).save()
+    assert StackConfig.recorded(folder) == StackConfig.recorded(folder)
+    kept = [line for line in folder.env.read_text().splitlines() if not line.startswith("ADODN_MLFLOW_PASSWORD")]
+    folder.env.write_text("\n".join(kept))
+    with pytest.raises(StackError, match=r"lacks ADODN_MLFLOW_PASSWORD.*adodn down; adodn up"):
+        StackConfig.recorded(folder)
 
 
 def _shell(server: StackConfig, *, certificate: Path | None, patience_s: float) -> str:
@@ -172,6 +185,11 @@ def _shell(server: StackConfig, *, certificate: Path | None, patience_s: float) 
     except subprocess.TimeoutExpired as error:  # refused, it asks again for ever
         return str(error.stdout)
     return done.stdout
+
+
+def _places(server: StackConfig) -> Settings:
+    """The settings of a process on this stack."""
+    return Settings(_env_file=server.folder.env)  # type: ignore[call-arg]
 
 
 def _address(port: int) -> str:
