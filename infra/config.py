@@ -99,13 +99,8 @@ class StackConfig:
         """
         try:
             known = _read_env(folder)
-            return cls(
-                folder=folder,
-                ports=StackPorts(),
-                ray=RayShare(),
-                credentials=Credentials.of(known),
-                databases=Databases.wanted(known),
-            )
+            secrets, databases = Credentials.of(known), Databases.wanted(known)
+            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), credentials=secrets, databases=databases)
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
             raise StackError(
@@ -125,17 +120,12 @@ class StackConfig:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
         known = _read_env(folder)
-        if missing := sorted(set(Credentials.of(known).lines()) - set(known)):
+        secrets, databases = Credentials.of(known), Databases.recorded(known)
+        if missing := sorted(set(secrets.lines()) - set(known)):
             raise StackError(
                 f"{folder.env} lacks {', '.join(missing)}, as one of an older adodn does; run: adodn down; adodn up"
             )
-        return cls(
-            folder=folder,
-            ports=ports,
-            ray=ray,
-            credentials=Credentials.of(known),
-            databases=Databases.recorded(known),
-        )
+        return cls(folder=folder, ports=ports, ray=ray, credentials=secrets, databases=databases)
 
     def save(self) -> None:
         """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""

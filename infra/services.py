@@ -117,6 +117,7 @@ def _worker(config: StackConfig) -> Command:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_API_AUTH_STRING": config.credentials.prefect_auth_string,
         **_s3_roles(config),
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what the server answers while its PostgreSQL is away
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run on a laptop should not wait ten seconds to be seen
     }
     return Command(argv, env)

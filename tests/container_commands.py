@@ -14,6 +14,8 @@ from typing import Any
 from infra.deployments import ROOT
 from tests.manifests import command, variables
 
+_PROGRAMS = Path(sys.executable).parent
+
 
 @contextmanager
 def running(
@@ -32,15 +34,9 @@ def running(
         folder: For its log, and where it is run.
         more: Further variables.
     """
-    given = variables(container, made)
-    values = {
-        name: made[value[0]][value[1]] if isinstance(value, tuple) else value for name, value in given.items()
-    } | more
     words = [swapped(word, swaps) for word in command(container)]
-    words[0] = str(Path(sys.executable).parent / words[0])
-    kept = {name: os.environ[name] for name in ("HOME", "PATH", "PYTHONPATH") if name in os.environ}
-    environment = kept | {name: swapped(value, swaps) for name, value in values.items()}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    words[0] = str(_PROGRAMS / words[0])
+    environment = environment_of(container, made, swaps) | more
     with (folder / f"{container['name']}.log").open("wb") as log:
         process = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -48,6 +44,17 @@ def running(
         finally:
             os.killpg(process.pid, 9)
             process.wait()
+
+
+def environment_of(
+    container: dict[str, Any], made: dict[str, dict[str, str]], swaps: Mapping[str, str]
+) -> dict[str, str]:
+    """All that a container's program finds in its environment, as it is on this machine."""
+    given = variables(container, made)
+    values = {name: made[value[0]][value[1]] if isinstance(value, tuple) else value for name, value in given.items()}
+    kept = {name: os.environ[name] for name in ("HOME", "PYTHONPATH") if name in os.environ}
+    found = kept | {name: swapped(value, swaps) for name, value in values.items()}
+    return found | {"PATH": f"{_PROGRAMS}:{os.environ['PATH']}"}
 
 
 def swapped(text: str, swaps: Mapping[str, str]) -> str:

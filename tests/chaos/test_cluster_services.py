@@ -5,18 +5,23 @@ pytest tests/chaos/test_cluster_services.py
 
 import base64
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tenacity
+import yaml
 
 from infra import cluster_secrets
-from tests.container_commands import running, swapped
+from infra.deployments import ROOT
+from tests.container_commands import environment_of, running, swapped
 from tests.manifests import FOLDER, pod
 from tests.ports import free_port
 from tests.postgres_server import PostgresServer, postgres_server
@@ -36,6 +41,8 @@ class Services:
     mlflow: str
     worker: str
     postgres: PostgresServer
+    in_the_worker: dict[str, str]
+    """The environment of what is run in the worker's pod."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
             (folder / name).mkdir()
             all_of_them.enter_context(running(container, MADE, swaps, folder / name, **more))
 
-        found = Services(*(f"http://127.0.0.1:{port}" for port in (prefect, mlflow, health)), postgres)
+        (worker,) = pod("prefect-worker").containers()
+        urls = [f"http://127.0.0.1:{port}" for port in (prefect, mlflow, health)]
+        found = Services(*urls, postgres, environment_of(worker, MADE, swaps))
         begin("prefect", "4200", prefect)
         begin("mlflow", "5500", mlflow)
         wait_for(f"{found.prefect}/api/ready")
@@ -118,6 +127,17 @@ def test_the_worker_reports_to_the_server(services: Services) -> None:
     assert services.postgres.rows("prefect", "SELECT name FROM worker") == [("cluster",)]
 
 
+def test_deployments_are_made_from_within_the_workers_pod(services: Services) -> None:
+    """By the README's command, in the pod's folder and with its variables: each of prefect.yaml."""
+    wanted = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"]
+
+    done = subprocess.run(command, env=services.in_the_worker, cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name for (name,) in services.postgres.rows("prefect", "SELECT name FROM deployment")} == wanted
+
+
 def test_mlflow_keeps_everything_in_postgresql_and_asks_for_a_password(services: Services) -> None:
     """Runs and users alike; it knows itself by the names that pods and browsers use, and by no other."""
     url = f"{services.mlflow}/api/2.0/mlflow/experiments"
@@ -129,3 +149,17 @@ def test_mlflow_keeps_everything_in_postgresql_and_asks_for_a_password(services:
     assert ask(f"{url}/create", MLFLOW_USER, {"name": "kept"}, **here)[0] == 200
     assert ("kept",) in services.postgres.rows("mlflow", "SELECT name FROM experiments")
     assert services.postgres.rows("mlflow", "SELECT username FROM users") == [(MADE["mlflow-client"]["USERNAME"],)]
+
+
+def test_both_come_back_with_their_database(services: Services) -> None:
+    """While it is away they answer with what their clients try again by; afterwards as before, without a restart."""
+    prefect = f"{services.prefect}/api/work_pools/local"
+    mlflow = f"{services.mlflow}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    here = {"Host": "mlflow:5500"}
+
+    services.postgres.kill()
+    away = ask(prefect, PREFECT_USER)[0], ask(mlflow, MLFLOW_USER, **here)[0]
+    services.postgres.start()
+
+    assert away == (int(services.in_the_worker["PREFECT_CLIENT_RETRY_EXTRA_CODES"]), 503)
+    assert ask(prefect, PREFECT_USER)[0] == ask(mlflow, MLFLOW_USER, **here)[0] == 200
