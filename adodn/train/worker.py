@@ -18,7 +18,7 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train import checkpoint
-from adodn.train.peers import rank
+from adodn.train.peers import DATA_PARALLEL, rank
 from adodn.train.process import Reports, Share, train_process
 from adodn.train.state import TrainState
 from adodn.train.uploads import Uploads
@@ -40,7 +40,7 @@ def run(given: dict[str, Any]) -> None:
         wrap=partial(
             ray.train.torch.prepare_model,
             move_to_device=False,
-            parallel_strategy_kwargs={"forward_sync_buffers": False},
+            parallel_strategy_kwargs=DATA_PARALLEL,
         ),
         saved=_saved,
         reports=Reports(_RayReport(S3Store.from_settings(places)), tracker, given["checkpoint_every_steps"]),

@@ -30,11 +30,13 @@ from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
 from adodn.settings import Settings
 from tests.benchmarks.bench_step import RECIPE, worker
 from tests.benchmarks.epoch_simulation import Cluster, Costs, epoch, search_s
+from tests.benchmarks.face_folder import FaceFolder, in_shards
 from tests.benchmarks.measure import alternately
+from tests.benchmarks.s3_server import s3_server
 from tests.benchmarks.training_loop import InMemory, Ours, random_batches
 from tests.processes import together
 
-MEASURED = Costs(fixed_s=0.08, face_s=0.035, spread=0.05, decode_s=1 / 899, face_bytes=30e3, gradient_bytes=55.4e6)
+MEASURED = Costs(fixed_s=0.028, face_s=0.0325, spread=0.043, decode_s=1 / 899, face_bytes=31.6e3, gradient_bytes=55.4e6)
 """One thread of this machine, `adodn_300w_small`: printed by `measured`, but for `decode_s`, by `make bench`."""
 CORE = replace(MEASURED, face_s=MEASURED.face_s + MEASURED.decode_s, decode_s=0.0)
 """A worker that has one core, which also prepares its batches."""
@@ -56,6 +58,7 @@ def measured() -> list[str]:
     told += [
         f"a step of one thread: {1000 * costs.fixed_s:.0f} ms and {1000 * costs.face_s:.1f} ms a face, "
         f"spread {costs.spread:.3f}",
+        f"a face in a shard: {_face_bytes() / 1e3:.1f} kB",
         f"gradients: {costs.gradient_bytes / 1e6:.1f} MB",
         f"a checkpoint: {_checkpoint_bytes() / 1e6:.1f} MB",
         f"metrics of an epoch on MLflow: {metrics + 1} rows",
@@ -169,6 +172,13 @@ def _manifest_bytes(shards: int) -> int:
     )
     manifest = Manifest(dataset="d", version="v", protocol="68", image_policy=ImagePolicy(), splits={"train": entries})
     return len(manifest.to_json().encode())
+
+
+def _face_bytes(faces: int = 256) -> float:
+    """Of crops of 256 px, their records and the tar's own blocks with them."""
+    with tempfile.TemporaryDirectory() as name, s3_server(Path(name) / "server") as store:
+        _, manifest = in_shards(FaceFolder(Path(name), faces=faces), store)
+        return sum(entry.bytes for entry in manifest.splits["train"]) / faces
 
 
 def _checkpoint_bytes() -> int:
