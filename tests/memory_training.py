@@ -18,7 +18,7 @@ from adodn.models import OcclusionAdaptiveNet
 from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.samples import Batch
 from adodn.train.frozen import freeze
-from adodn.train.peers import rank, world_size
+from adodn.train.peers import DATA_PARALLEL, rank, world_size
 from adodn.train.state import TrainState, build_state
 
 _AnyBatch = TypeVar("_AnyBatch", bound=Batch)
@@ -71,7 +71,7 @@ def small_state(config: ExperimentConfig, steps: int = 3) -> TrainState:
 
 def wrapped(network: nn.Module) -> nn.Module:
     """Data-parallel in a process group, as on a cluster; the network itself in a process alone."""
-    return DistributedDataParallel(network, forward_sync_buffers=False) if world_size() > 1 else network
+    return DistributedDataParallel(network, **DATA_PARALLEL) if world_size() > 1 else network
 
 
 def small_batch(faces: int, seed: int = 0) -> Batch:

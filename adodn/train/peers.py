@@ -4,10 +4,15 @@ Gradients are not averaged here: the wrapped model does that.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+DATA_PARALLEL: dict[str, Any] = {"forward_sync_buffers": False, "gradient_as_bucket_view": True}
+"""How `DistributedDataParallel` wraps a network: running statistics are averaged by the loop, not sent by rank 0, and
+gradients lie where they are exchanged, which saves copying each of them there and back."""
 
 
 def world_size() -> int:

@@ -20,7 +20,7 @@ from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
 from adodn.train.loop import val_metric
-from adodn.train.peers import from_rank_zero, rank
+from adodn.train.peers import DATA_PARALLEL, from_rank_zero, rank
 from adodn.train.process import Reports, Share, train_process
 from adodn.train.progress import Progress
 
@@ -45,7 +45,7 @@ def run(given: dict[str, Any]) -> None:
             wrap=partial(
                 ray.train.torch.prepare_model,
                 move_to_device=False,
-                parallel_strategy_kwargs={"forward_sync_buffers": False},
+                parallel_strategy_kwargs=DATA_PARALLEL,
             ),
             # One reads, so that all start from the same, whatever a process that is slow to die still saves.
             saved=lambda: from_rank_zero(kept.claim() if kept else None),

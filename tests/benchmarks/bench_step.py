@@ -8,6 +8,7 @@ import bench_step; bench_step.run_parts()
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -82,10 +83,10 @@ def _of_bare(pair: Paired, config: ExperimentConfig, unit: str, variant: str) ->
     )
 
 
-def run_workers(rounds: int = 5, steps: int = 5) -> list[Row]:
+def run_workers(rounds: int = 4, steps: int = 3) -> list[Row]:
     """The measurement `training_workers`: two processes of one thread beside one process of two, wall time."""
     with tempfile.TemporaryDirectory() as name:
-        pairs = [_two_and_one(Path(name) / str(number), steps) for number in range(rounds)]
+        pairs = [(_two(Path(name) / str(number), steps), worker(steps, threads=2)) for number in range(rounds)]
     two, one = (min(side, key=lambda spent: spent["step"]) for side in zip(*pairs, strict=True))
     low, middle, high = statistics.quantiles([alone["step"] / both["step"] for both, alone in pairs], n=4)
     rate = recipes.get(RECIPE).train.global_batch / statistics.median(both["step"] for both, _ in pairs)
@@ -107,16 +108,15 @@ def run_workers(rounds: int = 5, steps: int = 5) -> list[Row]:
     ]
 
 
-def _two_and_one(folder: Path, steps: int) -> tuple[dict[str, float], dict[str, float]]:
-    folder.mkdir()
-    first, second = together(partial(worker, steps, threads=1), folder / "two")
-    (alone,) = together(partial(worker, steps, threads=2), folder / "one", processes=1)
-    return {name: (first[name] + second[name]) / 2 for name in first}, alone
+def _two(folder: Path, steps: int) -> dict[str, float]:
+    first, second = together(partial(worker, steps, threads=1), folder)
+    return {name: (first[name] + second[name]) / 2 for name in first}
 
 
 def worker(steps: int, *, threads: int) -> dict[str, float]:
     """Seconds of a step by stage, on this process's share of each batch, and of an exchange of gradients by itself."""
     torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # as in training
     config = recipes.get(RECIPE)
     Ours(config, InMemory(random_batches(config, 1)))()
     epoch = Ours(config, InMemory(random_batches(config, steps)))

@@ -14,27 +14,32 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import optuna
 import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import TPESampler
+from torch.nn.parallel import DistributedDataParallel
 
 from adodn import recipes
 from adodn.data.manifest import ImagePolicy, Manifest, ShardEntry
 from adodn.settings import Settings
-from tests.benchmarks.bench_step import RECIPE, worker
+from adodn.train.peers import average_over_peers
+from tests.benchmarks.bench_step import RECIPE
 from tests.benchmarks.epoch_simulation import Cluster, Costs, epoch, search_s
+from tests.benchmarks.face_folder import FaceFolder, in_shards
 from tests.benchmarks.measure import alternately
+from tests.benchmarks.s3_server import s3_server
 from tests.benchmarks.training_loop import InMemory, Ours, random_batches
 from tests.processes import together
 
-MEASURED = Costs(fixed_s=0.08, face_s=0.035, spread=0.05, decode_s=1 / 899, face_bytes=30e3, gradient_bytes=55.4e6)
+MEASURED = Costs(fixed_s=0.028, face_s=0.0325, spread=0.043, decode_s=1 / 899, face_bytes=31.6e3, gradient_bytes=55.4e6)
 """One thread of this machine, `adodn_300w_small`: printed by `measured`, but for `decode_s`, by `make bench`."""
 CORE = replace(MEASURED, face_s=MEASURED.face_s + MEASURED.decode_s, decode_s=0.0)
 """A worker that has one core, which also prepares its batches."""
@@ -56,6 +61,7 @@ def measured() -> list[str]:
     told += [
         f"a step of one thread: {1000 * costs.fixed_s:.0f} ms and {1000 * costs.face_s:.1f} ms a face, "
         f"spread {costs.spread:.3f}",
+        f"a face in a shard: {_face_bytes() / 1e3:.1f} kB",
         f"gradients: {costs.gradient_bytes / 1e6:.1f} MB",
         f"a checkpoint: {_checkpoint_bytes() / 1e6:.1f} MB",
         f"metrics of an epoch on MLflow: {metrics + 1} rows",
@@ -66,24 +72,39 @@ def measured() -> list[str]:
     ]
 
 
-def validated(rounds: int = 3, steps: int = 6) -> list[str]:
-    """Two real workers of a thread each beside two that are simulated from one worker's costs."""
-    torch.set_num_threads(1)
-    costs, _ = _costs()
+def validated(rounds: int = 2) -> list[str]:
+    """Two real workers on this machine beside two that are simulated from what each takes when nothing is exchanged."""
     told = []
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as name:
-            pair = together(partial(worker, steps, threads=1), Path(name) / "pair")
-        exchange = statistics.mean(one["exchange"] for one in pair)
-        # The ring's own bandwidth: both of its messages are half of the gradients.
+            pair = together(_one_of_two, Path(name) / "pair")
+        real, apart, exchange = (statistics.mean(one[part] for one in pair) for part in ("step", "apart", "exchange"))
+        costs = replace(MEASURED, fixed_s=0.0, face_s=apart / 16)
+        # In a ring of two all gradients pass once.
         here = Cluster(workers=2, network_bytes_s=costs.gradient_bytes / exchange, hop_s=0.0)
-        simulated = epoch(costs, here, faces=32 * steps, warm=True).seconds / steps
-        real = statistics.mean(one["step"] for one in pair)
+        guess = epoch(costs, here, faces=32 * 1000, warm=True).seconds / 1000
         told.append(
-            f"round {number}: two workers, 16 faces each: {1000 * real:.0f} ms a step, "
-            f"simulated {1000 * simulated:.0f} ({simulated / real:.2f}); exchange by itself {1000 * exchange:.0f} ms"
+            f"round {number}: two workers, 16 faces each: {1000 * real:.0f} ms a step, simulated {1000 * guess:.0f} "
+            f"({guess / real:.2f}); nothing exchanged {1000 * apart:.0f}, exchange by itself {1000 * exchange:.0f}"
         )
     return told
+
+
+def _one_of_two(steps: int = 2) -> dict[str, float]:
+    """Seconds of a step with and without its exchange of gradients, and of an exchange by itself."""
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    config = recipes.get(RECIPE)
+    training = Ours(config, InMemory(random_batches(config, steps)))
+    model = cast(DistributedDataParallel, training.state.model)
+    training()  # makes the gradients, and the buckets they lie in
+    gradients = [p.grad for p in training.state.network.parameters() if p.grad is not None]
+
+    def apart() -> None:
+        with model.no_sync():
+            training()
+
+    spent = alternately(training, apart, lambda: average_over_peers(gradients), repeats=5)
+    return {"step": spent[0].wall_s / steps, "apart": spent[1].wall_s / steps, "exchange": spent[2].wall_s}
 
 
 def simulated() -> list[str]:
@@ -169,6 +190,13 @@ def _manifest_bytes(shards: int) -> int:
     )
     manifest = Manifest(dataset="d", version="v", protocol="68", image_policy=ImagePolicy(), splits={"train": entries})
     return len(manifest.to_json().encode())
+
+
+def _face_bytes(faces: int = 256) -> float:
+    """Of crops of 256 px, their records and the tar's own blocks with them."""
+    with tempfile.TemporaryDirectory() as name, s3_server(Path(name) / "server") as store:
+        _, manifest = in_shards(FaceFolder(Path(name), faces=faces), store)
+        return sum(entry.bytes for entry in manifest.splits["train"]) / faces
 
 
 def _checkpoint_bytes() -> int:
