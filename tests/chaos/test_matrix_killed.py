@@ -1,6 +1,6 @@
 """A matrix on a real cluster: killed, interrupted and started again, it evaluates no finished cell twice.
 
-pytest tests/integration/test_matrix_killed.py
+pytest tests/chaos/test_matrix_killed.py
 """
 
 import json

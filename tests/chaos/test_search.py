@@ -1,6 +1,6 @@
 """A search on a real cluster: killed and resumed, with trials that fail, nothing is repeated and nothing is lost.
 
-pytest tests/integration/test_search.py
+pytest tests/chaos/test_search.py
 """
 
 import json
