@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import ray.train
 import ray.train.torch
-import torch
 from ray.train import ControllerError, UserCallback
 
 from adodn import settings
@@ -20,7 +19,7 @@ from adodn.data.store import S3Store
 from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
-from adodn.train.peers import average_over_peers, from_rank_zero, rank
+from adodn.train.peers import from_rank_zero, rank
 from adodn.train.process import Reports, Share, train_process
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ class _Due:
         if not self._watches or step < self._look_after:
             return False
         now, (before, then) = time.monotonic(), self._looked
-        step_s = torch.tensor((now - then) / (step - before) if before else self._every_s)
-        average_over_peers([step_s])
-        self._look_after, self._looked = step + max(1, int(self._every_s / float(step_s))), (step, now)
+        step_s = (now - then) / (step - before) if before else self._every_s
+        agreed = from_rank_zero(b"%d" % (step + max(1, int(self._every_s / step_s))))
+        self._look_after, self._looked = int(agreed or 0), (step, now)
         return ray.train.get_preemption_info() is not None
