@@ -30,6 +30,8 @@ from adodn.errors import ConfigError, ShardError
 
 _LOG = logging.getLogger(__name__)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MAX_OPEN = 256
 """Shards that one process holds open; systems allow it about a thousand files."""
 _WALK_SHARE = 20
@@ -128,7 +130,8 @@ class ShardCache:
         Raises:
             ShardError: If the source holds other bytes than the manifest names, or the tar is not well-formed.
             StorageError: If the source does not answer.
-            ConfigError: If the folder cannot be written.
+            ConfigError: If the folder cannot be written; that it is full is no error.
+            OSError: If this process may not open any more files.
         """
         shard = self._open.get(entry.sha256)
         if shard is not None and shard.unchanged():
@@ -164,7 +167,12 @@ class ShardCache:
             path.parent.mkdir(exist_ok=True)
             lock.acquire()
         except OSError as cause:
-            raise self._not_writable(cause) from cause
+            if cause.errno in _OUT_OF_DESCRIPTORS:  # the process's own trouble, which a new one has not
+                raise
+            if cause.errno not in _OUT_OF_ROOM:
+                raise self._not_writable(cause) from cause
+            yield  # nothing can be written here, so nobody has to be kept from it
+            return
         try:
             yield
         finally:

@@ -28,8 +28,7 @@ def lost(run_name: str, failures: Mapping[int | None, BaseException]) -> Trainin
     text = " ".join(f"{type(failure).__name__}: {failure}".split())
     memory = any(word in text for word in _MEMORY)
     return TrainingLostError(
-        f"run {run_name!r} ended because its processes failed again and again, the last time{where} with "
-        f"{textwrap.shorten(text, _LONGEST)}; "
+        f"run {run_name!r} could not go on, the last failure{where} was {textwrap.shorten(text, _LONGEST)}; "
         + ("if memory was short, let fewer faces through at a time (--micro-batch); " if memory else "")
         + "start it again under its name: it goes on at its last checkpoint"
     )

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import re
+import resource
 import subprocess
 import sys
 import tarfile
@@ -219,6 +220,20 @@ def test_a_cache_that_cannot_be_made_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"file/cache' cannot be written .*ADODN_CACHE_DIR"):
         ShardCache(tmp_path / "file" / "cache", 10**9)
+
+
+def test_want_of_file_descriptors_is_not_blamed_on_the_folder(store: FolderStore, root: Path) -> None:
+    """A process that may open no more files says so; another one may well be able to."""
+    cache, entry = ShardCache(root, 10**9), three_faces(store.root)
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, most))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            cache.open(entry, uri="s3://bucket/three.tar", source=store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
 
 _FETCH = """

@@ -12,7 +12,7 @@ def test_the_failure_that_began_it_is_named() -> None:
 
     said = str(lost("first", failures))
 
-    assert said.startswith("run 'first' ended") and "on rank 1 with OSError: no space left; " in said
+    assert said.startswith("run 'first' could not go on") and "on rank 1 was OSError: no space left; " in said
     assert said.endswith("start it again under its name: it goes on at its last checkpoint")
 
 
