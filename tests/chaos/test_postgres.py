@@ -82,7 +82,7 @@ def kill(name: str, stack: local_stack.StackInfo) -> None:
 
 
 def test_a_flow_outlives_its_database_and_its_server(stack: local_stack.StackInfo, postgres: PostgresServer) -> None:
-    """Killed between two epochs: PostgreSQL for some seconds, then Prefect's server. The flow completes and registers."""
+    """Killed between two epochs: PostgreSQL, then Prefect's server. The flow completes and registers its model."""
     done = prefect("deployment", "run", "train-adodn", "--params", json.dumps(SMOKE))
     assert done.returncode == 0, done.stdout + done.stderr
     identity = run_id(done.stdout)
