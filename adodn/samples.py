@@ -9,8 +9,8 @@ Conventions, the same everywhere:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -109,6 +109,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def pin_memory(self) -> Self:
+        """With what a training step sends to the GPU in memory that this reads by itself, while others compute."""
+        return replace(self, images=self.images.pin_memory(), landmarks=self.landmarks.pin_memory())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

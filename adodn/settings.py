@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     study_patience_s: float = 120
     """How long a search waits for that database when it went away."""
 
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines that say how far a training is: for people, or an object a line."""
+    system_metrics_every_s: float = Field(default=10, ge=0)
+    """Between two looks at processor, memory, GPU, disk and network of each node that trains; 0: none."""
+
     def s3_keys(self, role: S3Role = "own") -> tuple[str, SecretStr]:
         """Access and secret key for a kind of work; this process's own where it was given none for that."""
         if role == "shards" and self.s3_shards_access_key:

@@ -10,8 +10,7 @@ addresses alone, and what was connected to is looked at before anything is asked
 import ipaddress
 import socket
 import urllib.request
-from email.message import Message
-from http.client import HTTPSConnection
+from http.client import HTTPMessage, HTTPSConnection
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -68,12 +67,12 @@ class _Connection(HTTPSConnection):
 
 class _Https(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(_Connection, req)  # type: ignore[arg-type]  # typed as a function
+        return self.do_open(_Connection, req)
 
 
 class _Redirections(urllib.request.HTTPRedirectHandler):
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         _check(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -9,18 +9,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -40,6 +33,12 @@ from adodn.data.store import S3Store
 from adodn.errors import StorageError
 from adodn.samples import Dataset, SampleRef
 from flows.allowed import DatasetUri, allowed_destination, allowed_root
+from flows.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
 DatasetName = StrEnum("DatasetName", sorted((name, name) for name in datasets.names()))  # type: ignore[misc]
 _300W, RENDERED = DatasetName("300w"), DatasetName("synthetic")
@@ -119,7 +118,6 @@ def plan_shards(raw: Dataset, policy: ImagePolicy, exclude: Mapping[str, str], m
 def write_shards(raw: Dataset, target: _Target, shard_plan: ShardPlan) -> dict[str, ShardEntry]:
     """Write all shards, a task each, and show how far it is."""
     artifact = create_progress_artifact(progress=0.0, key="shards-written", description=target.folder)
-    assert isinstance(artifact, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
     futures = [_submit(raw, target, shard, shard_plan.policy) for shard in own_order(shard_plan)]
     entries: dict[str, ShardEntry] = {}
     for future in as_completed(futures):

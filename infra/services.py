@@ -3,7 +3,8 @@
     command = SERVICES["s3"].command(config)
     os.execve(command.argv[0], command.argv, {**os.environ, **command.env})
 
-Everything binds to 127.0.0.1. Secrets go by environment, never on a command line. Nothing reports to its makers.
+Everything binds to 127.0.0.1, but Ray to `ADODN_RAY_HOST` where that is set. Secrets
+go by environment, never on a command line. Nothing reports to its makers.
 """
 
 import hashlib
@@ -21,6 +22,8 @@ from infra.databases import with_driver
 from infra.processes import MARK_HOME
 
 WORK_POOL = "local"
+HEARTBEAT_S = 60
+"""How often a flow run says that it is alive."""
 _REGION = "us-east-1"
 _OFFLINE = {
     "DO_NOT_TRACK": "1",
@@ -111,6 +114,7 @@ def _worker(config: StackConfig) -> Command:
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
         "PREFECT_API_URL": config.url("prefect") + "/api",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_API_AUTH_STRING": config.credentials.prefect_auth_string,
         **_s3_roles(config),
         "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what the server answers while its PostgreSQL is away
@@ -159,8 +163,9 @@ def _mlflow_users(data: Path, config: StackConfig) -> Path:
 
 
 def _ray(config: StackConfig) -> Command:
-    argv = [_program("ray"), "start", "--head", "--block", "--node-ip-address", HOST, "--dashboard-host", HOST]
-    argv += ["--port", str(config.ports.ray_gcs), "--dashboard-port", str(config.ports.ray_dashboard)]
+    argv = [_program("ray"), "start", "--head", "--block", "--node-ip-address", config.ray.host]
+    argv += ["--port", str(config.ports.ray_gcs)]
+    argv += ["--dashboard-host", HOST, "--dashboard-port", str(config.ports.ray_dashboard)]
     argv += ["--num-cpus", str(config.ray.num_cpus), "--object-store-memory", str(config.ray.object_store_bytes)]
     argv += ["--temp-dir", str(config.folder.run), "--disable-usage-stats", "--no-monitor"]
     # 0: any free port, so that two stacks can live on one machine.
@@ -170,12 +175,13 @@ def _ray(config: StackConfig) -> Command:
         "RAY_AUTH_TOKEN": config.credentials.ray_auth_token,
         **_s3_roles(config),
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
-        "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
+        "RAY_ADDRESS": config.ray_address,  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
-        # A process of each training that looks out for nodes to be taken away: here is one node, and it stays.
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",  # a training that is stopped tells MLflow, which may be busy
+        # A process of each training that looks out for nodes to be taken away: one node alone stays.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if config.ray.host == HOST else "1",
         # Off, Ray keeps the loopback address it is given; on, it takes the machine's own and listens on all interfaces.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if config.ray.host == HOST else "1",
     }
     return Command(argv, env)
 

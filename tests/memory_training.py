@@ -18,7 +18,7 @@ from adodn.models import OcclusionAdaptiveNet
 from adodn.models.batch_norm import VirtualBatchNorm2d
 from adodn.samples import Batch
 from adodn.train.frozen import freeze
-from adodn.train.peers import rank, world_size
+from adodn.train.peers import DATA_PARALLEL, rank, world_size
 from adodn.train.state import TrainState, build_state
 
 _AnyBatch = TypeVar("_AnyBatch", bound=Batch)
@@ -71,7 +71,7 @@ def small_state(config: ExperimentConfig, steps: int = 3) -> TrainState:
 
 def wrapped(network: nn.Module) -> nn.Module:
     """Data-parallel in a process group, as on a cluster; the network itself in a process alone."""
-    return DistributedDataParallel(network, forward_sync_buffers=False) if world_size() > 1 else network
+    return DistributedDataParallel(network, **DATA_PARALLEL) if world_size() > 1 else network
 
 
 def small_batch(faces: int, seed: int = 0) -> Batch:
@@ -136,8 +136,12 @@ def share(batch: _AnyBatch) -> _AnyBatch:
 class Hooked:
     """Hooks that call what they are given, and keep the metrics of all epochs."""
 
-    def __init__(self, after_step: Callable[[TrainState], None] = lambda state: None) -> None:
-        self._after_step = after_step
+    def __init__(
+        self,
+        after_step: Callable[[TrainState], None] = lambda state: None,
+        after_epoch: Callable[[TrainState, dict[str, float]], None] = lambda state, metrics: None,
+    ) -> None:
+        self._after_step, self._after_epoch = after_step, after_epoch
         self.metrics: list[dict[str, float]] = []
 
     def after_step(self, state: TrainState) -> None:
@@ -145,6 +149,7 @@ class Hooked:
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         self.metrics.append(metrics)
+        self._after_epoch(state, metrics)
 
     def results(self) -> list[dict[str, float]]:
         """The metrics of all epochs, but how fast they were."""

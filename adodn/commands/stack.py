@@ -11,20 +11,22 @@ from rich.table import Table
 
 from adodn import settings
 from infra import stack
+from infra.join import become_node
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    for command in (up, down, status, logs):
+    for command in (up, down, status, logs, join):
         app.command(rich_help_panel="Local stack")(command)
 
 
 def up(as_json: AsJson = False) -> None:
     """Start S3, Prefect with a worker, MLflow and Ray on this machine, and wait until they are healthy.
 
-    State lies in $ADODN_HOME (default ~/.adodn) and outlives `adodn down`. Everything listens on 127.0.0.1 only.
+    State lies in $ADODN_HOME (default ~/.adodn) and outlives `adodn down`. Everything listens on 127.0.0.1 only;
+    ADODN_RAY_HOST names an address of this machine at which others may take part in its Ray (`adodn join`).
     A port is changed by its variable: ADODN_PORT_S3, _S3_MASTER, _S3_FILER, _S3_VOLUME, _S3_ADMIN, _PREFECT,
     _MLFLOW, _RAY_GCS, _RAY_DASHBOARD. ADODN_RAY_NUM_CPUS says how many cores Ray may hand out.
     """
@@ -72,6 +74,19 @@ def logs(
     """Print the log of a service; with --json one object a line."""
     for line in stack.logs(service, lines=lines, follow=follow):
         typer.echo(json.dumps({"service": service, "line": line}) if as_json else line)
+
+
+def join(
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="That Ray may hand out of this machine; default: all.")
+    ] = None,
+) -> None:
+    """Take part, until Ctrl-C, in the Ray of another machine, whose stack.env lies in $ADODN_HOME here.
+
+    There: ADODN_RAY_HOST=ITS_ADDRESS adodn up. S3 and MLflow are asked where stack.env says; those of the first
+    machine's loopback come here by: ssh -N -L 8333:127.0.0.1:8333 -L 5500:127.0.0.1:5500 FIRST_MACHINE
+    """
+    become_node(settings.get(), cpus)
 
 
 def _table(services: list[stack.ServiceStatus]) -> Table:

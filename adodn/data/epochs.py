@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic, TypeVar
 
 import cv2
@@ -32,13 +33,17 @@ class EpochLoader(ABC, Generic[B]):
         global_batch: Faces in a batch, over all ranks.
         num_threads: Threads that prepare batches.
         prefetch: Batches kept ready ahead of the consumer.
+        pin_memory: Whether those threads also put batches where a GPU can fetch them.
     """
 
-    def __init__(self, *, dataset: str, seed: int, global_batch: int, num_threads: int, prefetch: int) -> None:
+    def __init__(
+        self, *, dataset: str, seed: int, global_batch: int, num_threads: int, prefetch: int, pin_memory: bool
+    ) -> None:
         self.dataset = dataset
         """Digest of what is loaded."""
         self._seed, self._global_batch = seed, global_batch
         self._num_threads, self._ahead = num_threads, prefetch + num_threads - 1
+        self._pin_memory = pin_memory
         self._epoch = self._step = 0
 
     @abstractmethod
@@ -95,10 +100,16 @@ class EpochLoader(ABC, Generic[B]):
             _workers(self._num_threads, "adodn-prepare") as preparers,
         ):
             jobs = self._jobs(epoch, start, fetchers)
+            if self._pin_memory:
+                jobs = (partial(_pinned, job) for job in jobs)
             for step, batch in enumerate(_in_order(jobs, preparers, self._ahead), start + 1):
                 self._step = step
                 yield batch
         self._epoch, self._step = epoch + 1, 0
+
+
+def _pinned(job: Callable[[], B]) -> B:
+    return job().pin_memory()
 
 
 @contextmanager

@@ -67,6 +67,7 @@ class ShardLoader(EpochLoader[Batch]):
         train: Whether to shuffle and augment.
         num_threads: Threads that prepare batches.
         prefetch: Batches kept ready ahead of the consumer.
+        pin_memory: Whether those threads also put batches where a GPU can fetch them.
         patterns: What the occluder `pattern` draws from.
         view: How faces are shown; for evaluation alone.
 
@@ -93,12 +94,18 @@ class ShardLoader(EpochLoader[Batch]):
         train: bool,
         num_threads: int = 1,
         prefetch: int = 2,
+        pin_memory: bool = False,
         patterns: Patterns | None = None,
         view: FaceView | None = None,
     ) -> None:
         require_share(global_batch, rank, world_size)
         super().__init__(
-            dataset=manifest.digest, seed=seed, global_batch=global_batch, num_threads=num_threads, prefetch=prefetch
+            dataset=manifest.digest,
+            seed=seed,
+            global_batch=global_batch,
+            num_threads=num_threads,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
         )
         if data.dataset not in ("", self.dataset):
             raise ConfigError(f"config is for dataset {data.dataset!r}, got {self.dataset!r}; open the one it names")

@@ -88,6 +88,7 @@ class MixtureLoader(EpochLoader[MixedBatch]):
         seed: Seed of the experiment.
         num_threads: Threads that prepare batches.
         prefetch: Batches kept ready ahead of the consumer.
+        pin_memory: Whether those threads also put batches where a GPU can fetch them.
 
     Raises:
         ConfigError: If the batch cannot be shared.
@@ -104,11 +105,17 @@ class MixtureLoader(EpochLoader[MixedBatch]):
         seed: int = 0,
         num_threads: int = 1,
         prefetch: int = 2,
+        pin_memory: bool = False,
     ) -> None:
         require_share(global_batch, rank, world_size)
         together = "+".join(part.dataset for part in parts)
         super().__init__(
-            dataset=together, seed=seed, global_batch=global_batch, num_threads=num_threads, prefetch=prefetch
+            dataset=together,
+            seed=seed,
+            global_batch=global_batch,
+            num_threads=num_threads,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
         )
         self._parts, self._branches = list(parts), np.array(branches, np.int64)
         self._rank, self._world_size = rank, world_size

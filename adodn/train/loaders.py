@@ -33,6 +33,8 @@ class Supply:
     """For the occluder `pattern`."""
     threads: int
     """That prepare batches, for each loader."""
+    pin_memory: bool = False
+    """Whether batches go to a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,6 +102,7 @@ def _mixed(
         world_size=world_size(),
         seed=seed,
         num_threads=supply.threads,
+        pin_memory=supply.pin_memory,
     )
     return train, [_loader(config, dataset, supply, "val", seed) for dataset in datasets]
 
@@ -120,6 +123,7 @@ def _loader(config: ExperimentConfig, dataset: _Dataset, supply: Supply, split: 
         seed=seed,
         train=split == "train",
         num_threads=supply.threads,
+        pin_memory=supply.pin_memory,
         patterns=supply.patterns,
     )
 

@@ -126,7 +126,7 @@ def train_epoch(state: TrainState, train: Batches, hooks: Hooks, micro_batch: in
         since = clock.waited(since)
         measured = train_step(state, batch, micro_batch)
         state.loader = train.state_dict()
-        state.epoch_steps.append([*measured.tolist(), 1.0])
+        _note(state, state.readings.add(measured, step=state.step - 1, epoch=state.epoch))
         hooks.after_step(state)
         faces += len(batch)
         since = clock.worked(since)
@@ -151,11 +151,16 @@ def synchronise(state: TrainState) -> None:
     _add_up(state)
 
 
+def _note(state: TrainState, measured: list[list[float]]) -> None:
+    state.epoch_steps += [[*values, 1.0] for values in measured]
+
+
 def _add_up(state: TrainState) -> None:
     """Add the steps' values, their mean over workers, to the sums of the epoch, one step after the other.
 
     Means before sums, a step at a time: however often this is called in an epoch, the sums are rounded alike.
     """
+    _note(state, state.readings.rest())
     if not state.epoch_steps:
         return
     steps = torch.tensor(state.epoch_steps, dtype=torch.float64)
@@ -182,7 +187,7 @@ def validate(state: TrainState, val: Batches) -> float:
 
     def predict(images: torch.Tensor) -> torch.Tensor:
         with autocast(state.config.train.precision, device):
-            landmarks: torch.Tensor = network(images.to(device)).landmarks
+            landmarks: torch.Tensor = network(images.to(device, non_blocking=True)).landmarks
         return landmarks
 
     return mean_nme(predict, val, state.config.model.landmark_protocol)

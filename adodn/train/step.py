@@ -1,7 +1,9 @@
-"""One training step.
+"""One training step, its stages named for `torch.profiler`.
 
 measured = train_step(state, batch, micro_batch=16)
 dict(zip(TERMS, measured.tolist()))
+
+Nothing in it waits for a GPU but the nuclear norm, whose eigenvalues do.
 """
 
 import math
@@ -11,16 +13,20 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import record_function
 
-from adodn.errors import TrainingDivergedError
 from adodn.losses import LossTerms, loss_terms
 from adodn.models.attentive_dropout import draw_switch
 from adodn.samples import Batch, MixedBatch
 from adodn.train.micro_batches import RunningStatistics, split
+from adodn.train.readings import require_finite
 from adodn.train.state import TrainState
 
 TERMS = ("loss", *(field.name for field in fields(LossTerms)), "gradient_norm")
 """What a step measures, in the order of its answer; the gradient's norm is that before it is clipped."""
+STAGES = ("adodn forward", "adodn losses", "adodn backward", "adodn gradient norm", "adodn update")
+"""What `torch.profiler` shows a step's stages as. Workers exchange gradients within the backward pass."""
+_FORWARD, _LOSSES, _BACKWARD, _NORM, _UPDATE = STAGES
 
 
 def train_step(state: TrainState, batch: Batch, micro_batch: int | None = None) -> Tensor:
@@ -36,13 +42,28 @@ def train_step(state: TrainState, batch: Batch, micro_batch: int | None = None) 
         `[T]` float64, the values named by `TERMS`.
 
     Raises:
-        TrainingDivergedError: If the loss or the gradient is not finite on any worker; no weight was updated.
+        TrainingDivergedError: If the loss or the gradient is not finite on any worker; no weight was updated. Where
+            `state.readings` come late, it is they who raise it, and no weight was updated either.
     """
     state.optimiser.zero_grad(set_to_none=True)
     measured = _accumulate(state, split(batch, micro_batch))
-    norm = _gradient_norm(state, float(measured[0]))
-    _update(state, norm)
-    return torch.cat((measured, norm.double().reshape(1)))
+    with record_function(_NORM):
+        # Of the averaged gradient: one worker's NaN has reached all of them, so all stop at the same step.
+        norm = torch.nn.utils.get_total_norm([p.grad for p in state.network.parameters() if p.grad is not None])
+        measured = torch.cat((measured, norm.double().reshape(1)))
+        _guard(state, measured)
+    with record_function(_UPDATE):
+        _update(state, norm)
+    return measured
+
+
+def _guard(state: TrainState, measured: Tensor) -> None:
+    """See that no weight is updated with a gradient that is not finite."""
+    if state.readings.lag:
+        # To look would be to wait for the GPU. A fused optimiser skips, on the device, what is marked so.
+        state.optimiser.found_inf = (~measured[-1].isfinite()).float()  # type: ignore[attr-defined]
+    else:
+        require_finite(measured.tolist(), state.step, state.epoch)
 
 
 def _accumulate(state: TrainState, parts: list[Batch]) -> Tensor:
@@ -63,13 +84,15 @@ def _backward(state: TrainState, part: Batch, share: float) -> Tensor:
     """Add the gradient of `share` times the loss of a part; answers the loss and its terms."""
     device = next(state.network.parameters()).device
     images, target = part.images.to(device, non_blocking=True), part.landmarks.to(device, non_blocking=True)
-    with autocast(state.config.train.precision, device):
-        prediction = state.model(images, _switch(state, part).to(device))
-    terms = loss_terms(prediction, target, state.network, state.config.loss)
-    loss = terms.total(state.config.loss)
-    # A loss that is not finite may have a finite gradient, even 0. NaN goes on to all workers with the gradient.
-    weight = torch.full_like(loss, share).masked_fill(~loss.isfinite(), math.nan)
-    loss.backward(weight)  # type: ignore[no-untyped-call]
+    with record_function(_FORWARD), autocast(state.config.train.precision, device):
+        prediction = state.model(images, _switch(state, part).to(device, non_blocking=True))
+    with record_function(_LOSSES):
+        terms = loss_terms(prediction, target, state.network, state.config.loss)
+        loss = terms.total(state.config.loss)
+        # A loss that is not finite may have a finite gradient, even 0. NaN goes on to all workers with the gradient.
+        weight = torch.full_like(loss, share).masked_fill(~loss.isfinite(), math.nan)
+    with record_function(_BACKWARD):
+        loss.backward(weight)  # type: ignore[no-untyped-call]
     return torch.stack([value.detach().double() for value in (loss, *_values(terms))])
 
 
@@ -114,15 +137,3 @@ def _switch(state: TrainState, batch: Batch) -> Tensor:
         positions=batch.positions,
         scope=model.switch,
     )
-
-
-def _gradient_norm(state: TrainState, loss: float) -> Tensor:
-    """Of the averaged gradient: one worker's NaN has reached all of them, so all stop at the same step."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in state.network.parameters() if p.grad is not None])
-    if not math.isfinite(float(norm)):
-        raise TrainingDivergedError(
-            f"loss and gradient at step {state.step} (epoch {state.epoch}) must be finite on every worker, here the "
-            f"loss is {loss!r} and the norm of all workers' gradient {float(norm)!r}; lower train.learning_rate, set "
-            f"train.gradient_clip, or use fp32. No weight was updated with it"
-        )
-    return norm

@@ -67,5 +67,5 @@ def _through_branch(state: TrainState, number: int, num_landmarks: int, images: 
     device = next(network.parameters()).device
     branches = torch.full((len(images),), number, device=device)
     with autocast(state.config.train.precision, device):
-        landmarks: Tensor = network(images.to(device), branches).landmarks
+        landmarks: Tensor = network(images.to(device, non_blocking=True), branches).landmarks
     return landmarks[:, :num_landmarks]

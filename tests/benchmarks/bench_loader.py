@@ -17,11 +17,8 @@ import torch
 
 from adodn.data.cache import ShardCache
 from adodn.data.loader import ShardLoader
-from adodn.data.manifest import ImagePolicy
-from adodn.data.plan import plan
-from adodn.data.shards import publish_manifest, publish_shard, version_uri
 from adodn.data.store import S3Store
-from tests.benchmarks.face_folder import SIZE_PX, FaceFolder
+from tests.benchmarks.face_folder import SIZE_PX, FaceFolder, in_shards
 from tests.benchmarks.loader_peers import (
     BATCH,
     DATA,
@@ -39,7 +36,6 @@ from tests.benchmarks.measure import Row, Spent, alternately, row, times_of
 from tests.benchmarks.s3_server import s3_server
 
 _FACES = 256
-_FACES_PER_SHARD = 64
 
 
 def run() -> list[Row]:
@@ -58,18 +54,18 @@ def _warm(epochs: "_Epochs") -> list[Row]:
     spent = dict(zip(calls, alternately(*calls.values(), repeats=9), strict=True))
     rates = {name: _FACES / one.cpu_s for name, one in spent.items()}
     best = max(epochs.peers, key=rates.__getitem__)
-    low, middle, high = times_of(epochs.warm, epochs.limit)
-    low_coloured, coloured, high_coloured = times_of(epochs.warm, epochs.limit_with_colours)
+    bare = times_of(epochs.warm, epochs.limit)
+    coloured = times_of(epochs.warm, epochs.limit_with_colours)
     ours = row(
         "loader_warm",
         rates["ours"],
         "faces/s/core",
-        limit=rates["ours"] / middle,
+        limit=rates["ours"] / bare.times,
         best_peer=rates[best],
         limit_is="decode, one warp and floats in a bare loop; no colours, no landmarks; median of 25 pairs",
-        quartiles_of_limit=f"{low:.3f} … {high:.3f}",
-        of_limit_with_colours=coloured,
-        quartiles_of_limit_with_colours=f"{low_coloured:.3f} … {high_coloured:.3f}",
+        quartiles_of_limit=bare.quartiles,
+        of_limit_with_colours=coloured.times,
+        quartiles_of_limit_with_colours=coloured.quartiles,
         peer=best,
         variant=epochs.variant,
     )
@@ -106,14 +102,8 @@ class _Epochs:
 
     def __init__(self, store: S3Store, folder: Path) -> None:
         self._dataset, self._store = FaceFolder(folder, faces=_FACES), store
-        policy = ImagePolicy()
-        planned = plan(self._dataset, policy, samples_per_shard=_FACES_PER_SHARD, val_fraction=0)
-        self._uri = version_uri("s3://adodn/datasets", planned)
-        entries = {
-            shard.name: publish_shard(self._dataset, store, self._uri, shard, policy) for shard in planned.shards
-        }
-        _, self._manifest = publish_manifest(store, self._uri, planned, entries)
-        self.megabytes = sum(entry.bytes for entry in entries.values()) / 1e6
+        self._uri, self._manifest = in_shards(self._dataset, store)
+        self.megabytes = sum(entry.bytes for entry in self._manifest.splits["train"]) / 1e6
         self.variant = f"{self._dataset.pictures_are}, {SIZE_PX} px to {INPUT_PX} px"
         self._fresh = (folder / f"cold-{number}" for number in count())
         # Batches that are made beside the one in use would slow down both where two cores share one's arithmetic.

@@ -15,10 +15,15 @@ import numpy as np
 
 from adodn import datasets
 from adodn.data import images
+from adodn.data.manifest import ImagePolicy, Manifest
+from adodn.data.plan import plan
+from adodn.data.shards import publish_manifest, publish_shard, version_uri
+from adodn.data.store import S3Store
 from adodn.datasets.synthetic import SyntheticDataset
 from adodn.samples import FaceSample, SampleRef
 
 SIZE_PX = 256
+_FACES_PER_SHARD = 64
 _MARGIN = 2.0
 _PICTURES = 32
 """Different pictures; preparing more would take longer than what is measured."""
@@ -62,6 +67,15 @@ class FaceFolder:
 
     def _picture(self, number: int) -> FaceSample:
         return self._pictures[number % len(self._pictures)]
+
+
+def in_shards(faces: FaceFolder, store: S3Store) -> tuple[str, Manifest]:
+    """Publish all faces as training faces, in shards of 64: their folder's address, and the manifest."""
+    policy = ImagePolicy()
+    planned = plan(faces, policy, samples_per_shard=_FACES_PER_SHARD, val_fraction=0)
+    uri = version_uri("s3://adodn/datasets", planned)
+    entries = {shard.name: publish_shard(faces, store, uri, shard, policy) for shard in planned.shards}
+    return uri, publish_manifest(store, uri, planned, entries)[1]
 
 
 def _rendered() -> list[FaceSample]:

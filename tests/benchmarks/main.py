@@ -16,7 +16,9 @@ from rich.table import Table
 
 from tests.benchmarks import (
     bench_backbones,
+    bench_checkpoint,
     bench_geometry,
+    bench_gpu,
     bench_loader,
     bench_occlusion,
     bench_planning,
@@ -25,6 +27,7 @@ from tests.benchmarks import (
     bench_sampler,
     bench_search,
     bench_sharding,
+    bench_step,
     bench_training,
 )
 from tests.benchmarks.measure import Row
@@ -40,6 +43,11 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "search_sampler": bench_sampler.run,
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
+    "checkpoint": bench_checkpoint.run,
+    "training_parts": bench_step.run_parts,
+    "training_loop": bench_step.run_loop,
+    "training_workers": bench_step.run_workers,
+    "training_gpu": bench_gpu.run,
     "geometry_outer": bench_geometry.run,
     "backbones": bench_backbones.run,
     "search_trial_overhead": bench_search.run,
@@ -91,7 +99,7 @@ def _print(rows: list[Row]) -> None:
         words = (f"{name} {value}" if isinstance(value, str) else f"{name} {value:.3g}" for name, value in rest.items())
         what = f"{row['name']} {row.get('variant', '')}".rstrip()
         console.print(f"{what}: {'; '.join(words)}", highlight=False, markup=False)
-    console.print(rows[0]["machine"], highlight=False)
+    console.print(_machine(), highlight=False)
 
 
 if __name__ == "__main__":

@@ -44,14 +44,42 @@ def alternately(*calls: Callable[[], object], repeats: int = 5, warm_up: int = 1
     ]
 
 
-def times_of(call: Callable[[], object], other: Callable[[], object], repeats: int = 25) -> tuple[float, float, float]:
-    """How many times the core time of `call` the `other` takes: quartile, median, quartile over rounds by turns.
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A call beside another, over rounds by turns."""
 
-    For ratios near 1, which the least times of each, from different rounds, are too uneven for.
+    times: float
+    """How many times the time of the call the other takes, the median over rounds."""
+    low: float
+    high: float
+    """Quartiles of it."""
+    seconds: float
+    """What the call takes, the median over rounds."""
+
+    @property
+    def quartiles(self) -> str:
+        """For the table."""
+        return f"{self.low:.3f} … {self.high:.3f}"
+
+
+def times_of(
+    call: Callable[[], object], other: Callable[[], object], repeats: int = 25, *, wall: bool = False
+) -> Paired:
+    """Compare calls whose times are near each other; the least times, of different rounds, are too uneven for that.
+
+    Args:
+        call: What to time.
+        other: What to time beside it.
+        repeats: Rounds that count, after one of warming up.
+        wall: By the clock on the wall, not by core time.
     """
-    rounds = [(_time(call).cpu_s, _time(other).cpu_s) for _ in range(repeats + 1)][1:]
+
+    def seconds(spent: Spent) -> float:
+        return spent.wall_s if wall else spent.cpu_s
+
+    rounds = [(seconds(_time(call)), seconds(_time(other))) for _ in range(repeats + 1)][1:]
     low, middle, high = statistics.quantiles([theirs / ours for ours, theirs in rounds], n=4)
-    return low, middle, high
+    return Paired(middle, low, high, statistics.median(ours for ours, _ in rounds))
 
 
 def row(

@@ -4,6 +4,8 @@ pytest tests/integration/test_jobs.py
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,6 +45,24 @@ def test_a_retry_goes_on_with_the_running_job(tmp_path: Path) -> None:
     said = retried()
 
     assert [line for line in said if line in ("begun", "ended")] == ["begun", "ended"]
+    assert begun.read_text() == "once\n"
+
+
+def test_a_job_that_is_submitted_twice_runs_once(tmp_path: Path) -> None:
+    """Two tries of one step at the same time, as where a flow run was thought dead: both see the one job to its end."""
+    begun = tmp_path / "begun"
+
+    @flow(name=f"doubled-{uuid4().hex[:8]}")
+    def doubled() -> list[list[str]]:
+        heard: list[list[str]] = [[], []]
+        command = ["sh", "-c", f"echo once >> {begun}; sleep 3; echo ended"]
+        with ThreadPoolExecutor(2) as pool:
+            tries = [pool.submit(copy_context().run, run_job, "work", command, one.append) for one in heard]
+            for one in tries:
+                one.result()
+        return heard
+
+    assert [heard.count("ended") for heard in doubled()] == [1, 1]
     assert begun.read_text() == "once\n"
 
 

@@ -11,10 +11,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HOMES = {
     "prefect": ("flows/", "infra/", "adodn/prefect_plugin.py"),
     "ray": (
-        *("adodn/train/distributed.py", "adodn/train/worker.py", "flows/", "tune/", "infra/"),
+        *(f"adodn/train/{name}.py" for name in ("distributed", "peer_group", "scaling", "worker")),
+        *("flows/", "tune/", "infra/"),
         "adodn/matrix/cluster.py",  # cells of a matrix are tasks; `adodn/evaluate` itself needs no cluster
     ),
-    "mlflow": ("adodn/mlflow_server.py", "adodn/tracking.py", "adodn/registry/"),
+    "mlflow": ("adodn/mlflow_server.py", "adodn/tracking.py", "adodn/system_metrics.py", "adodn/registry/"),
     "optuna": ("tune/",),
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
