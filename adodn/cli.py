@@ -8,12 +8,14 @@ A module of `adodn.commands` takes part by having `register(app)`. It holds no l
 import importlib
 import pkgutil
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from adodn import __version__, commands
 from adodn.errors import AdodnError
+from adodn.interrupts import EXIT_CODE, only_end
 
 _HELP = """Train facial landmark detectors that keep working when faces are covered.
 
@@ -32,16 +34,23 @@ def build(*modules: str) -> typer.Typer:
 
 def main() -> None:
     """Run `adodn`; an `AdodnError` becomes one message on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command goes on
     try:
         build(*_modules_of(sys.argv[1:]))()
     except AdodnError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+    except SystemExit as error:
+        if error.code == EXIT_CODE:
+            only_end()  # Ray takes seconds to, in which another Ctrl-C would print a traceback
+        raise
 
 
 def _modules_of(arguments: list[str]) -> list[str]:
     """The module of the command alone where it can be told, as others take seconds to import; empty: all."""
-    if set(arguments[:1]) & {"up", "down", "status", "logs"}:
+    if set(arguments[:1]) & {"up", "down", "status", "logs", "join"}:
         return ["stack"]
     return [module.name for module in pkgutil.iter_modules(commands.__path__) if module.name in arguments[:1]]
 

@@ -9,10 +9,12 @@
     ├── ConfigError                a recipe, config or parameter is unknown or not allowed
     ├── CheckpointError            a checkpoint or model file does not fit, or is damaged
     ├── TrainingDivergedError      the loss is not finite
+    ├── TrainingLostError          the processes of a training failed again and again
     ├── TrackingError              the MLflow server refused, or could not be reached
     │   └── TrackingAwayError      it could not be reached
     ├── SearchError                a study is another search's, in use, or its database could not be reached
     ├── PromotionRefusedError      a model may not take an alias
+    ├── ResourcesError             the cluster has no room for what is to run on it
     └── StackError                 the local services could not be started or stopped
 
 A message says what, the rule, the value, where, and the way out, in one sentence or two. Programming errors inside the
@@ -56,6 +58,10 @@ class TrainingDivergedError(AdodnError):
     """The loss is not finite; nothing was updated with it."""
 
 
+class TrainingLostError(AdodnError):
+    """The processes of a training failed again and again; what they had come to can be gone on with."""
+
+
 class TrackingError(AdodnError):
     """The MLflow server refused, or could not be reached."""
 
@@ -70,6 +76,10 @@ class SearchError(AdodnError):
 
 class PromotionRefusedError(AdodnError):
     """A model may not take an alias; the message says which rule stood against it."""
+
+
+class ResourcesError(AdodnError):
+    """The cluster has no room for what is to run on it, or not in time."""
 
 
 class StackError(AdodnError):

@@ -64,4 +64,4 @@ def _from_elsewhere(model: str, folder: Path, places: Settings) -> dict[str, str
 
 def _say_origin(folder: Path, origin: ModelOrigin, digests: dict[str, str]) -> None:
     text = replace(origin, sha256={**origin.sha256, **digests}).to_json()
-    (folder / ORIGIN).write_text(text + "\n")
+    (folder / ORIGIN).write_text(text + "\n", encoding="utf-8")

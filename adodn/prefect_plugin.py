@@ -5,6 +5,7 @@ train-adodn` runs the one deployment that bears the name; if several do, it says
 `[tool.prefect.plugins]` in the repository's pyproject.toml, or by `PREFECT_PLUGINS_ENABLED=1` elsewhere.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,16 @@ PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 def setup_environment(*, ctx: HookContext) -> SetupResult | None:
     """Point Prefect at the local stack unless it points elsewhere, and let deployments go by bare names."""
     _accept_bare_names()
-    if ctx.api_url or not settings.stack_env_path().is_file():
+    if not settings.stack_env_path().is_file() or ctx.api_url not in (None, settings.get().prefect_api_url):
         return None
+    _sign_in()
     return SetupResult(env={"PREFECT_API_URL": settings.get().prefect_api_url, "DO_NOT_TRACK": "1"})
+
+
+def _sign_in() -> None:
+    """Hand the password over past `SetupResult`, whose values `prefect plugins diagnose` would show."""
+    if password := settings.get().prefect_auth_string.get_secret_value():
+        os.environ["PREFECT_API_AUTH_STRING"] = password
 
 
 async def full_name(client: PrefectClient, name: str) -> str:

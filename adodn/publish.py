@@ -190,8 +190,17 @@ def _load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, Ex
     uri = f"{checkpoint_uri}/{checkpoint.FILE_NAME}"
     content = S3Store.from_settings(places).get(uri)
     saved = checkpoint.read(io.BytesIO(content), uri)
-    config = ExperimentConfig.from_json(saved["config"])
-    return build_network(config, saved["network"]), config, hashlib.sha256(content).hexdigest()
+    try:
+        config, weights = ExperimentConfig.from_json(saved["config"]), saved["network"]
+    except (LookupError, TypeError, ValueError) as error:  # tensors and text, but not those of a checkpoint
+        raise CheckpointError(
+            f"{uri}: not a checkpoint of ours: {error!r}; train again under a new run name"
+        ) from error
+    try:
+        network = build_network(config, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{uri}: {error}") from error
+    return network, config, hashlib.sha256(content).hexdigest()
 
 
 def load(model: str, places: Settings) -> tuple[Network, ExperimentConfig]:

@@ -6,9 +6,13 @@ Read from the environment (`ADODN_…`), else from `$ADODN_HOME/stack.env`, whic
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S3Role: TypeAlias = Literal["own", "shards", "registry"]
+"""For which work S3 is asked: shards and the registry's record may each have a writer of their own."""
 
 
 def home() -> Path:
@@ -24,6 +28,11 @@ class Settings(BaseSettings):
     s3_endpoint_url: str = "http://127.0.0.1:8333"
     s3_access_key: str = ""
     s3_secret_key: SecretStr = SecretStr("")
+    s3_shards_access_key: str = ""
+    s3_shards_secret_key: SecretStr = SecretStr("")
+    """Who writes shards, where that is another than this process's own identity; likewise the next."""
+    s3_registry_access_key: str = ""
+    s3_registry_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
     s3_attempts: int = 5
     """Tries of one operation."""
@@ -35,7 +44,12 @@ class Settings(BaseSettings):
     bucket: str = "adodn"
     """Holds `datasets/`, `runs/`, `searches/`, `registry/`, `evaluations/`, `weights/` and `patterns/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
+    mlflow_username: str = ""
+    """Empty: MLflow is asked without a name, or with that of `MLFLOW_TRACKING_USERNAME`."""
+    mlflow_password: SecretStr = SecretStr("")
     prefect_api_url: str = "http://127.0.0.1:4200/api"
+    prefect_auth_string: SecretStr = SecretStr("")
+    """`user:password` of the Prefect server."""
     ray_address: str = ""
     """Of the cluster's head, host:port; empty: the cluster whose job this is, or a local one."""
     ray_dashboard_url: str = "http://127.0.0.1:8265"
@@ -48,6 +62,19 @@ class Settings(BaseSettings):
     """Database of the studies of `adodn search`, as SQLAlchemy writes it, e.g. postgresql+psycopg://user@host/studies."""
     study_patience_s: float = 120
     """How long a search waits for that database when it went away."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines that say how far a training is: for people, or an object a line."""
+    system_metrics_every_s: float = Field(default=10, ge=0)
+    """Between two looks at processor, memory, GPU, disk and network of each node that trains; 0: none."""
+
+    def s3_keys(self, role: S3Role = "own") -> tuple[str, SecretStr]:
+        """Access and secret key for a kind of work; this process's own where it was given none for that."""
+        if role == "shards" and self.s3_shards_access_key:
+            return self.s3_shards_access_key, self.s3_shards_secret_key
+        if role == "registry" and self.s3_registry_access_key:
+            return self.s3_registry_access_key, self.s3_registry_secret_key
+        return self.s3_access_key, self.s3_secret_key
 
     @property
     def datasets_uri(self) -> str:

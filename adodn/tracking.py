@@ -47,6 +47,10 @@ class DatasetRef:
     uri: str
 
 
+EXPERIMENT = "adodn"
+"""MLflow's word for a folder of runs: ours."""
+
+
 class Tracker:
     """One run on an MLflow server.
 
@@ -58,7 +62,7 @@ class Tracker:
         patience_s: How long any call but `log_epoch` waits for a server that went away.
     """
 
-    def __init__(self, uri: str, *, experiment: str = "adodn", patience_s: float = 30.0) -> None:
+    def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = 30.0) -> None:
         self._uri = uri
         self._experiment = experiment
         self._patience_s = patience_s
@@ -158,14 +162,20 @@ class Tracker:
             data: Its content.
 
         Raises:
-            TrackingError: If the server refuses or stays away.
+            TrackingError: If the server refuses or stays away, or the temporary folder is full.
         """
         target = PurePosixPath(name)
         folder = None if target.parent == PurePosixPath() else str(target.parent)
-        with tempfile.TemporaryDirectory() as aside:
-            path = Path(aside) / target.name
-            path.write_bytes(data)
-            self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
+        try:
+            with tempfile.TemporaryDirectory() as aside:
+                path = Path(aside) / target.name
+                path.write_bytes(data)
+                self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
+        except OSError as error:
+            raise TrackingError(
+                f"{name!r} cannot be written to {tempfile.gettempdir()} on its way to MLflow ({error.strerror}); make "
+                "room there, or set TMPDIR to a folder that has some, then give the same command again"
+            ) from error
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the run.
@@ -210,6 +220,13 @@ class Tracker:
         """
         self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
         self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
+
+    def abandon(self, status: Literal["FAILED", "KILLED"]) -> None:
+        """Close the run of a training that ended early, if the server can be told: what ended it matters more."""
+        try:
+            self._client.set_terminated(self.run_id, status)
+        except (MlflowException, OSError) as error:
+            _log.warning("run %s stays as RUNNING: %s", self.run_id, explained(error, self._uri, "close the run"))
 
     def finish_nested(
         self, run_name: str, status: Literal["FINISHED", "FAILED", "KILLED"], tags: Mapping[str, str]
@@ -299,6 +316,20 @@ class Tracker:
             )
         fresh = [Param(name, text) for name, text in texts.items() if name not in known]
         self._client.log_batch(self.run_id, params=fresh, tags=[RunTag(*tag) for tag in tags.items()])
+
+
+def close_left_running(uri: str, run_name: str) -> None:
+    """Mark as FAILED the run of a training whose processes were killed before they could; others stay as they are.
+
+    Raises:
+        TrackingError: If the server refuses or cannot be reached.
+    """
+    client = client_of(uri)
+    with reaching(uri, f"close run {run_name!r}"):
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        mine = f"attributes.run_name = '{run_name}' and attributes.status = 'RUNNING'"
+        for run in client.search_runs([experiment.experiment_id], mine) if experiment else ():
+            client.set_terminated(run.info.run_id, "FAILED")
 
 
 def params_of(config: ExperimentConfig) -> dict[str, object]:

@@ -5,11 +5,16 @@ run_job("train", ["adodn", "train", "--recipe", "adodn_rendered", …])
 
 import re
 import shlex
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect import get_run_logger, runtime
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -17,6 +22,10 @@ from adodn import settings
 from adodn.errors import AdodnError, StackError
 
 _POLL_S = 2.0
+_PATIENCE_S = 60.0
+"""How long Ray's job server may be away."""
+_JOB = re.compile(r"adodn-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-.+")
+"""As `job_name` makes it: the flow run's id, and a step."""
 _COLOUR = r"\x1b\[[0-9;]*m"
 _DECORATION = re.compile(rf"^(?:{_COLOUR})*\(RayTrainWorker pid=[^)]*\)(?:{_COLOUR})* |{_COLOUR}")
 """Colours, and Ray's word on which worker wrote a line."""
@@ -43,24 +52,67 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
         StackError: If the cluster cannot be reached.
     """
     client, job_id = _client(), job_name(str(runtime.flow_run.id), step)
+    _stop_orphans(client)
     _submit(client, job_id, shlex.join(command))
-    seen = 0
-    while True:
-        status = client.get_job_status(job_id)
-        seen = _stream(client.get_job_logs(job_id), seen, on_line)
-        if status.is_terminal():
-            break
-        time.sleep(_POLL_S)
+    status = follow(client, job_id, on_line)
     if status != JobStatus.SUCCEEDED:
         raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
 
 
+def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None] | None = None) -> JobStatus:
+    """See a job to its end, its log streamed into the flow run's; answers how it ended.
+
+    Raises:
+        StackError: If Ray's head went away, and did not come back with the job.
+    """
+    seen, heard = 0, time.monotonic()
+    while True:
+        try:
+            status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
+        except (OSError, RuntimeError) as error:  # no answer, and an answer that is none
+            if time.monotonic() - heard > _PATIENCE_S:
+                raise StackError(
+                    f"Ray's head at {settings.get().ray_dashboard_url} went away with job {job_id}: {_brief(error)}; "
+                    "bring it back and run this again under its name: a training goes on at its last checkpoint"
+                ) from error
+        else:
+            seen, heard = _stream(log, seen, on_line), time.monotonic()
+            if status.is_terminal():
+                return status
+        time.sleep(_POLL_S)
+
+
+def _brief(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+
+
 def stop_jobs(flow: Any, flow_run: Any, state: Any) -> None:  # Prefect passes these by name
-    """Hook of a flow: stop all its Ray jobs."""
-    client = _client()
-    prefix = job_name(str(flow_run.id), "")
+    """Hook of a flow that was cancelled or has crashed: stop all its Ray jobs, of which nobody would take the result.
+
+    A training goes on at its last checkpoint when the flow run is tried again.
+    """
+    _stop(_client(), lambda owner: owner == str(flow_run.id))
+
+
+def _stop_orphans(client: JobSubmissionClient) -> None:
+    """Stop jobs of flow runs that are over: whoever should have done so, flow run and Prefect worker, died at once."""
+    with get_client(sync_client=True) as prefect:
+
+        def is_over(owner: str) -> bool:
+            try:
+                state = prefect.read_flow_run(UUID(owner)).state
+            except (ObjectNotFound, httpx.HTTPError):  # of another Prefect server, or it cannot be asked now
+                return False
+            return state is not None and state.is_final()
+
+        _stop(client, is_over)
+
+
+def _stop(client: JobSubmissionClient, is_meant: Callable[[str], bool]) -> None:
+    """Stop the jobs that run for the flow runs meant."""
     for job in client.list_jobs():
-        if (job.submission_id or "").startswith(prefix) and not job.status.is_terminal():
+        owner = _JOB.fullmatch(job.submission_id or "")
+        if owner and not job.status.is_terminal() and is_meant(owner[1]):
             client.stop_job(job.submission_id)
 
 
@@ -98,7 +150,15 @@ def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> None:
             get_run_logger().info("going on with Ray job %s", job_id)
             return
         client.delete_job(job_id)
-    client.submit_job(entrypoint=entrypoint, submission_id=job_id)
+    try:
+        client.submit_job(entrypoint=entrypoint, submission_id=job_id)
+    except RuntimeError as error:
+        if "already exists" not in str(error):
+            raise StackError(
+                f"Ray at {settings.get().ray_dashboard_url} does not take job {job_id}: {error}"
+            ) from error
+        get_run_logger().info("going on with Ray job %s, which another try began meanwhile", job_id)
+        return
     get_run_logger().info("Ray job %s: %s", job_id, entrypoint)
 
 

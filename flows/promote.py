@@ -6,11 +6,11 @@ prefect deployment run promote-adodn --param by_hand=true --watch
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
 from adodn import settings
+from flows.artifacts import create_link_artifact, create_table_artifact
 
 
 @flow(name="promote-adodn")

@@ -11,10 +11,16 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 from prefect import flow
-from prefect.artifacts import (
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from adodn import recipes, settings
+from adodn.data.store import S3Store
+from adodn.settings import Settings
+from flows.allowed import DatasetUri, allowed_dataset
+from flows.artifacts import (
     create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
@@ -22,15 +28,9 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.runtime import flow_run
-from pydantic import Field
-
-from adodn import recipes, settings
-from adodn.data.store import S3Store
-from adodn.settings import Settings
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, allowed_dataset, check_workers, differences, experiment
+from flows.train import RecipeName, Workers, check_workers, differences, experiment
 from tune import report, storage
 from tune.findings import BEST, Findings
 from tune.space import SPACES
@@ -40,13 +40,13 @@ DEFAULT_RECIPE, PAPERS = RecipeName("adodn_smoke"), SpaceName("papers")
 _TRIAL = re.compile(r"\btrial (\d+)/(\d+): ")
 
 
-@flow(name="tune-adodn", on_cancellation=[stop_jobs])
+@flow(name="tune-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def tune_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: DatasetName = RENDERED,
     root: Path | None = None,
     options: dict[str, int | str] | None = None,
-    dataset_uri: str | None = None,
+    dataset_uri: DatasetUri | None = None,
     space: SpaceName = PAPERS,
     trials: Annotated[int, Field(ge=1, le=10_000)] = 6,
     concurrent: Annotated[int, Field(ge=1, le=1024)] | None = None,
@@ -115,8 +115,9 @@ def _retrain(best: str, uri: str, seeds: int, workers: int, gpu: bool) -> None:
 
 def _run(command: list[str], search: str) -> None:
     """Search on the Ray cluster, and show how far it is."""
+    dashboard = settings.get().ray_dashboard_url
+    create_link_artifact(link=dashboard, link_text="Ray dashboard", key="search-ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key="search-progress", description=f"searching {search}")
-    assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
     def on_line(line: str) -> None:
         if found := _TRIAL.search(line):
@@ -141,7 +142,6 @@ def _show(found: dict[str, Any], places: Settings) -> None:
         description=f"best of search {found['name']}",
     )
     create_link_artifact(link=places.mlflow_tracking_uri, link_text="MLflow", key="search-mlflow")
-    create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="search-ray-dashboard")
 
 
 def _show_findings(found: Findings) -> None:

@@ -9,18 +9,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -37,8 +30,15 @@ from adodn.data.preview import Preview, preview
 from adodn.data.quarantine import BadBudget
 from adodn.data.shards import find_shard, own_order, publish_manifest, publish_shard, version_uri
 from adodn.data.store import S3Store
-from adodn.errors import ConfigError, StorageError
+from adodn.errors import StorageError
 from adodn.samples import Dataset, SampleRef
+from flows.allowed import DatasetUri, allowed_destination, allowed_root
+from flows.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
 DatasetName = StrEnum("DatasetName", sorted((name, name) for name in datasets.names()))  # type: ignore[misc]
 _300W, RENDERED = DatasetName("300w"), DatasetName("synthetic")
@@ -59,7 +59,7 @@ def shard_dataset(
     options: dict[str, int | str] | None = None,
     max_px: Annotated[int, Field(ge=32, le=2048)] = 384,
     margin: Annotated[float, Field(ge=1, le=8)] = 2.0,
-    destination: str | None = None,
+    destination: DatasetUri | None = None,
     exclude: Path | None = None,
     max_bad: str = "0",
     dry_run: bool = False,
@@ -74,7 +74,7 @@ def shard_dataset(
         options: What the dataset takes, e.g. `{"num_train": 500}` or `{"protocol": "98"}`.
         max_px: Largest side of stored images.
         margin: Side of the stored square over that of the face box.
-        destination: Folder of datasets within the bucket of the settings; by default `s3://BUCKET/datasets`.
+        destination: Folder below `s3://BUCKET/datasets` of the settings' bucket, which is the default.
         exclude: CSV of faces to leave out, key and reason, on the machine that runs the flow.
         max_bad: How many faces that cannot be stored may be left out: a number, or like `0.5%`.
         dry_run: Show what would be written, and write nothing to S3.
@@ -84,7 +84,10 @@ def shard_dataset(
     """
     base_uri, budget = allowed_destination(destination), BadBudget.parse(max_bad)
     excluded = read_exclusions(exclude) if exclude else {}
-    raw, store = datasets.open(dataset, allowed_root(root), **(options or {})), S3Store.from_settings(settings.get())
+    raw, store = (
+        datasets.open(dataset, allowed_root(root), **(options or {})),
+        S3Store.from_settings(settings.get(), "shards"),
+    )
     if not dry_run:
         store.check(base_uri)
     shard_plan = plan_shards(raw, ImagePolicy(max_px=max_px, margin=margin), excluded, budget)
@@ -96,31 +99,6 @@ def shard_dataset(
     show_counts(uri, manifest)
     show_faces(raw, shard_plan)
     return uri
-
-
-def allowed_root(root: Path | None) -> Path | None:
-    """The root, if it may be read.
-
-    Raises:
-        ConfigError: If it is not a folder of this machine.
-    """
-    if root is not None and not root.is_dir():
-        raise ConfigError(f"root must be a folder on the machine that runs the flow, got {str(root)!r}")
-    return root
-
-
-def allowed_destination(destination: str | None) -> str:
-    """The folder of datasets, if it may be written.
-
-    Raises:
-        ConfigError: If it lies outside the bucket of the settings.
-    """
-    config = settings.get()
-    if destination is None:
-        return config.datasets_uri
-    if not destination.startswith(f"s3://{config.bucket}/") or ".." in destination.split("/"):
-        raise ConfigError(f"destination must lie in s3://{config.bucket}/, got {destination!r}")
-    return destination
 
 
 @task(name="plan")
@@ -140,7 +118,6 @@ def plan_shards(raw: Dataset, policy: ImagePolicy, exclude: Mapping[str, str], m
 def write_shards(raw: Dataset, target: _Target, shard_plan: ShardPlan) -> dict[str, ShardEntry]:
     """Write all shards, a task each, and show how far it is."""
     artifact = create_progress_artifact(progress=0.0, key="shards-written", description=target.folder)
-    assert isinstance(artifact, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
     futures = [_submit(raw, target, shard, shard_plan.policy) for shard in own_order(shard_plan)]
     entries: dict[str, ShardEntry] = {}
     for future in as_completed(futures):

@@ -10,23 +10,23 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 from prefect import flow
-from prefect.artifacts import (
-    create_image_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from pydantic import Field
 
 from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig
 from adodn.evaluate import ALL
+from flows.allowed import DatasetUri, Subset, allowed_dataset
+from flows.artifacts import (
+    create_image_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, allowed_dataset, check_workers, differences, experiment, on_dataset
+from flows.train import RecipeName, Workers, check_workers, differences, experiment, on_dataset
 from tune import studies
 from tune.runs import evaluated_once
 from tune.studies import Study, StudyTable
@@ -37,16 +37,16 @@ DEFAULT_RECIPE, ABLATION = RecipeName("adodn_smoke"), StudyName("ablation")
 _TRAINING = re.compile(r"^(\d+)/(\d+)  ")
 
 
-@flow(name="study-adodn", on_cancellation=[stop_jobs])
+@flow(name="study-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def study_adodn(
     study: StudyName = ABLATION,
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: DatasetName = RENDERED,
     root: Path | None = None,
     options: dict[str, int | str] | None = None,
-    dataset_uri: str | None = None,
+    dataset_uri: DatasetUri | None = None,
     seeds: Annotated[int, Field(ge=1, le=100)] = 2,
-    subset: str = ALL,
+    subset: Subset = ALL,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     gpu: bool = False,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
@@ -86,7 +86,6 @@ def study_adodn(
 def _run(words: list[str], study: str) -> None:
     """Train and test on the Ray cluster, and show how far it is."""
     progress = create_progress_artifact(progress=0.0, key="study-progress", description=f"study {study}")
-    assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
     def on_line(line: str) -> None:
         if found := _TRAINING.search(line):

@@ -5,16 +5,26 @@ prefect deployment run train-adodn --param recipe=adodn_rendered --watch
 
 import base64
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
-from prefect import flow
-from prefect.artifacts import (
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from adodn import publish, recipes, settings
+from adodn.config import ExperimentConfig, check_micro_batch, worker_counts
+from adodn.data.shards import read_manifest
+from adodn.data.store import S3Store
+from adodn.errors import TrackingError
+from adodn.evaluate import ERRORS, read_report
+from adodn.report import summary_markdown
+from adodn.train.progress import finished_share
+from flows.allowed import DatasetUri, ModelName, allowed_dataset
+from flows.artifacts import (
     create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
@@ -22,22 +32,11 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.runtime import flow_run
-from pydantic import Field
-
-from adodn import publish, recipes, settings
-from adodn.config import ExperimentConfig, check_micro_batch, local_batch
-from adodn.data.shards import read_manifest
-from adodn.data.store import S3Store
-from adodn.errors import ConfigError
-from adodn.evaluate import ERRORS, read_report
-from adodn.report import summary_markdown
-from flows.jobs import run_job, stop_jobs
+from flows.jobs import JobFailedError, run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
 DEFAULT_RECIPE = RecipeName("adodn_rendered")
-_EPOCH = re.compile(r"\bepoch (\d+)/(\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,21 +48,24 @@ class Workers:
     """One GPU a worker."""
     micro_batch: int | None
     """Faces at a time in a worker; None: its whole share of the batch."""
+    fewest: int | None = None
+    """With which to train while the cluster has no room for all; None: with all or not at all."""
 
 
-@flow(name="train-adodn", on_cancellation=[stop_jobs])
+@flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def train_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: DatasetName = RENDERED,
     root: Path | None = None,
     options: dict[str, int | str] | None = None,
-    dataset_uri: str | None = None,
+    dataset_uri: DatasetUri | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
+    min_workers: Annotated[int, Field(ge=1, le=1024)] | None = None,
     gpu: bool = False,
     micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
-    from_model: str | None = None,
+    from_model: ModelName | None = None,
     run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = None,
 ) -> dict[str, Any]:
     """Shard a dataset, train a recipe on it, evaluate, register, and promote the model if it is the better one.
@@ -76,6 +78,7 @@ def train_adodn(
         dataset_uri: A dataset that is sharded already, instead of the three above.
         epochs: Instead of the recipe's.
         workers: Processes that train together; they never change the result.
+        min_workers: With as few while the cluster has no room for all; by default with all or not at all.
         gpu: One GPU a worker.
         micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
@@ -85,7 +88,8 @@ def train_adodn(
     Returns:
         The evaluation: figures, the registered model, and whether it is champion now.
     """
-    config, crew = experiment(recipe, epochs, changes), Workers(count=workers, gpu=gpu, micro_batch=micro_batch)
+    config = experiment(recipe, epochs, changes)
+    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch, fewest=min_workers)
     check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
@@ -110,20 +114,8 @@ def check_workers(config: ExperimentConfig, workers: Workers) -> None:
     Raises:
         ConfigError: If they cannot share the batch, or take it in parts that are too small.
     """
-    local_batch(config, workers.count)
+    worker_counts(config, fewest=workers.fewest or workers.count, most=workers.count)
     check_micro_batch(config, workers.micro_batch)
-
-
-def allowed_dataset(uri: str | None) -> str | None:
-    """The sharded dataset, if it may be read.
-
-    Raises:
-        ConfigError: If it lies outside the bucket of the settings.
-    """
-    bucket = settings.get().bucket
-    if uri is not None and (not uri.startswith(f"s3://{bucket}/") or ".." in uri.split("/")):
-        raise ConfigError(f"dataset_uri must lie in s3://{bucket}/, got {uri!r}")
-    return uri
 
 
 def on_dataset(config: ExperimentConfig, uri: str) -> ExperimentConfig:
@@ -145,6 +137,7 @@ def command(
     words = ["adodn", "train", "--recipe", recipe, "--run-name", run, "--workers", str(workers.count)]
     words += [word for uri in uris for word in ("--dataset", uri)]
     words += ["--from-model", from_model] if from_model else []
+    words += ["--min-workers", str(workers.fewest)] if workers.fewest else []
     words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
     changed = differences(recipes.get(recipe), config)
     words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
@@ -153,15 +146,30 @@ def command(
 
 def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
     """Run a command that trains on the Ray cluster, and show how far it is; `step` is unique in the flow."""
+    dashboard = settings.get().ray_dashboard_url
+    create_link_artifact(link=dashboard, link_text="Ray dashboard", key="ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
-    assert isinstance(progress, UUID)  # Prefect types this as maybe a coroutine; outside async code it is not
 
     def on_line(line: str) -> None:
-        if found := _EPOCH.search(line):
-            update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
+        if (share := finished_share(line)) is not None:
+            update_progress_artifact(progress, progress=100 * share)
 
-    run_job(step, words, on_line)
+    try:
+        run_job(step, words, on_line)
+    except JobFailedError:
+        _close_tracking(run)
+        raise
     update_progress_artifact(progress, progress=100.0)
+
+
+def _close_tracking(run: str) -> None:
+    """Have MLflow show that a training is over whose driver was killed before it could say so itself."""
+    from adodn import tracking  # takes seconds
+
+    try:
+        tracking.close_left_running(settings.get().mlflow_tracking_uri, run)
+    except TrackingError as error:
+        get_run_logger().warning("%s", error)
 
 
 def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, str]:
@@ -200,7 +208,6 @@ def show(answer: dict[str, Any], run: str) -> None:
         table=answer["results"], key="results", description=f"{answer['model_uri']}: {answer['reason']}"
     )
     create_link_artifact(link=answer["run_url"], link_text="MLflow run", key="mlflow-run")
-    create_link_artifact(link=places.ray_dashboard_url, link_text="Ray dashboard", key="ray-dashboard")
     for name, kind in publish.PICTURES.items():
         encoded = base64.b64encode(store.get(publish.evaluation_uri(run, name, places))).decode()
         create_image_artifact(image_url=f"data:image/{kind};base64,{encoded}", key=name.replace(".", "-"))

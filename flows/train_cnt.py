@@ -22,9 +22,10 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.train.loaders import on_data
+from flows.allowed import DatasetUri, allowed_dataset
 from flows.jobs import stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import Workers, allowed_dataset, check_workers, command, evaluate, experiment, show, train
+from flows.train import Workers, check_workers, command, evaluate, experiment, show, train
 
 _STAGE_1 = "_stage1"
 RecipeName = StrEnum(  # type: ignore[misc]
@@ -56,11 +57,11 @@ class _Sharded:
     manifest: Manifest
 
 
-@flow(name="train-cnt", on_cancellation=[stop_jobs])
+@flow(name="train-cnt", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def train_cnt(
     recipe: RecipeName = DEFAULT_RECIPE,
     datasets: Sequence[RawDataset] = RENDERED_TWICE,
-    dataset_uris: list[str] | None = None,
+    dataset_uris: list[DatasetUri] | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     gpu: bool = False,

@@ -1,4 +1,4 @@
-"""What the local stack is told: ports, Ray's share of the machine, secrets. It starts nothing.
+"""What the local stack is told: ports, Ray's share of the machine, databases, secrets. It starts nothing.
 
 config = StackConfig.wanted(StackFolder(home()))      # from ADODN_PORT_… and ADODN_RAY_…, secrets made once
 config = StackConfig.recorded(StackFolder(home()))    # what the running stack was started with
@@ -6,16 +6,18 @@ config = StackConfig.recorded(StackFolder(home()))    # what the running stack w
 
 import json
 import os
-import secrets
 import socket
 from collections import Counter
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adodn.errors import StackError
+from infra.credentials import Credentials
+from infra.databases import SQLITE, Databases
 from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
@@ -57,13 +59,25 @@ class StackPorts(BaseSettings):
 
 
 class RayShare(BaseSettings):
-    """How much of the machine Ray may hand out; `ADODN_RAY_NUM_CPUS`, `ADODN_RAY_OBJECT_STORE_BYTES`."""
+    """How much of the machine Ray may hand out, and to whom; `ADODN_RAY_NUM_CPUS`, `ADODN_RAY_HOST` and the like."""
 
     model_config = SettingsConfigDict(env_prefix="ADODN_RAY_", frozen=True, extra="ignore")
 
     num_cpus: Annotated[int, Field(ge=1)] = os.cpu_count() or 1
     object_store_bytes: Annotated[int, Field(ge=80_000_000)] = 300_000_000
     """Shared memory for objects. Batches never travel through it, so little is enough."""
+    host: str = HOST
+    """Address of this machine at which others may take part in its Ray (`adodn join`); by default none may."""
+
+    @field_validator("host")
+    @classmethod
+    def _is_private(cls, host: str) -> str:
+        address = ip_address(host)
+        if address.is_unspecified or address.is_multicast or not address.is_private:
+            raise ValueError(
+                f"must be an address of this machine in a private network, for Ray does not encrypt: {host}"
+            )
+        return host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +87,20 @@ class StackConfig:
     folder: StackFolder
     ports: StackPorts
     ray: RayShare
-    s3_access_key: str
-    s3_secret_key: str
-    ray_auth_token: str
+    credentials: Credentials = field(repr=False)
+    databases: Databases = field(default=SQLITE, repr=False)
 
     @classmethod
     def wanted(cls, folder: StackFolder) -> "StackConfig":
         """From the environment; secrets are those of `stack.env`, or new ones.
 
         Raises:
-            StackError: a port or a share is not allowed.
+            StackError: a port, a share or a database is not allowed.
         """
         try:
-            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), **_secrets(folder))
+            known = _read_env(folder)
+            secrets, databases = Credentials.of(known), Databases.wanted(known)
+            return cls(folder=folder, ports=StackPorts(), ray=RayShare(), credentials=secrets, databases=databases)
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
             raise StackError(
@@ -97,45 +112,58 @@ class StackConfig:
         """What the last `adodn up` wrote down.
 
         Raises:
-            StackError: there is no record, or it cannot be read.
+            StackError: there is no record, or it cannot be read, or secrets are missing.
         """
         try:
-            record = json.loads(folder.record.read_text())
+            record = json.loads(folder.record.read_text(encoding="utf-8"))
             ports, ray = StackPorts(**record["ports"]), RayShare(**record["ray"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackError(f"the stack's record {folder.record} cannot be read ({error}); run: adodn up") from error
-        return cls(folder=folder, ports=ports, ray=ray, **_secrets(folder))
+        known = _read_env(folder)
+        secrets, databases = Credentials.of(known), Databases.recorded(known)
+        if missing := sorted(set(secrets.lines()) - set(known)):
+            raise StackError(
+                f"{folder.env} lacks {', '.join(missing)}, as one of an older adodn does; run: adodn down; adodn up"
+            )
+        return cls(folder=folder, ports=ports, ray=ray, credentials=secrets, databases=databases)
 
     def save(self) -> None:
         """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""
         record = {"ports": self.ports.model_dump(), "ray": self.ray.model_dump()}
         self.folder.write_private(self.folder.record, json.dumps(record, indent=2) + "\n")
-        lines = {**_read_env(self.folder), **self._endpoints()}
+        lines = {**_read_env(self.folder), **self._endpoints(), **self.credentials.lines(), **self.databases.lines()}
         self.folder.write_private(self.folder.env, "".join(f"{name}={value}\n" for name, value in lines.items()))
 
     def _endpoints(self) -> dict[str, str]:
         return {
             "ADODN_S3_ENDPOINT_URL": self.url("s3"),
-            "ADODN_S3_ACCESS_KEY": self.s3_access_key,
-            "ADODN_S3_SECRET_KEY": self.s3_secret_key,
             "ADODN_MLFLOW_TRACKING_URI": self.url("mlflow"),
             "ADODN_PREFECT_API_URL": self.url("prefect") + "/api",
-            "ADODN_RAY_ADDRESS": f"{HOST}:{self.ports.ray_gcs}",
+            "ADODN_RAY_ADDRESS": self.ray_address,
             "ADODN_RAY_DASHBOARD_URL": self.url("ray_dashboard"),
-            "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
         }
+
+    @property
+    def ray_address(self) -> str:
+        """Of Ray's head, `HOST:PORT`."""
+        return f"{self.ray.host}:{self.ports.ray_gcs}"
 
     def url(self, port_name: str) -> str:
         """`http://127.0.0.1:PORT` of a field of `StackPorts`."""
         return f"http://{HOST}:{getattr(self.ports, port_name)}"
 
 
-def require_free(ports: StackPorts) -> None:
+def require_free(ports: StackPorts, ray_host: str = HOST) -> None:
     """Check that nothing listens on a port that the stack will open.
 
     Raises:
-        StackError: a port is taken; names it, the service, and the variable that changes it.
+        StackError: a port is taken; names it, the service, and the variable that changes it. Or this machine has not
+            the address that its Ray shall have.
     """
+    if ray_host != HOST and _is_taken(ports.ray_gcs, ray_host):
+        raise StackError(
+            f"ADODN_RAY_HOST must be an address of this machine where port {ports.ray_gcs} is free, got {ray_host!r}"
+        )
     for port, name in ports.opened():
         if _is_taken(port):
             twin = "" if getattr(ports, name) == port else f" (the gRPC twin of {port - TWIN_OFFSET})"
@@ -145,27 +173,18 @@ def require_free(ports: StackPorts) -> None:
             )
 
 
-def _is_taken(port: int) -> bool:
+def _is_taken(port: int, host: str = HOST) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
     return False
 
 
-def _secrets(folder: StackFolder) -> dict[str, Any]:
-    known = _read_env(folder)
-    return {
-        "s3_access_key": known.get("ADODN_S3_ACCESS_KEY") or secrets.token_hex(10),
-        "s3_secret_key": known.get("ADODN_S3_SECRET_KEY") or secrets.token_hex(32),
-        "ray_auth_token": known.get("ADODN_RAY_AUTH_TOKEN") or secrets.token_hex(32),
-    }
-
-
 def _read_env(folder: StackFolder) -> dict[str, str]:
     if not folder.env.exists():
         return {}
-    lines = (line.partition("=") for line in folder.env.read_text().splitlines())
+    lines = (line.partition("=") for line in folder.env.read_text(encoding="utf-8").splitlines())
     return {name.strip(): value.strip() for name, equals, value in lines if equals}

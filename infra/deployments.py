@@ -9,23 +9,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect.automations import Automation, EventTrigger, Posture, ResourceSpecification
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.events.actions import ChangeFlowRunState
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from adodn import settings
 from adodn.errors import StackError
+from infra.services import HEARTBEAT_S
 
 ROOT = Path(__file__).resolve().parents[1]
+_FLOW_RUN = "prefect.flow-run"
 _POLL_S = 1.0
 _PAGE = 200
 
@@ -44,11 +50,59 @@ def deploy() -> None:
     done = subprocess.run(command, cwd=ROOT, env=client_environment(), capture_output=True, text=True)
     if done.returncode:
         raise StackError(f"`prefect deploy --all` failed: {(done.stderr or done.stdout).strip()[-800:]}")
+    with on_the_stack():
+        watch_for_the_dead()
+
+
+def watch_for_the_dead(silence: timedelta = timedelta(seconds=5 * HEARTBEAT_S)) -> None:
+    """Have the server mark as crashed each flow run of which it has not heard for so long.
+
+    A flow process that is killed is reported by its worker. Only where both died at once would it stay as running for
+    ever, and keep others of its deployment from their turn.
+
+    Args:
+        silence: Several heartbeats, as one may be lost.
+    """
+    wanted = Automation(
+        name="adodn: flow runs that fell silent have crashed",
+        trigger=EventTrigger(
+            after={f"{_FLOW_RUN}.heartbeat"},
+            expect={f"{_FLOW_RUN}.{word}" for word in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed")},
+            match=ResourceSpecification({"prefect.resource.id": [f"{_FLOW_RUN}.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=silence,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="Crashed",
+                state=StateType.CRASHED,
+                force=False,
+                message=f"not heard of for {silence}: its process and its worker are gone; run it again, it goes on",
+            )
+        ],
+    )
+    with get_client(sync_client=True) as client:
+        for known in client.read_automations_by_name(wanted.name):
+            client.delete_automation(known.id)
+    wanted.create()
 
 
 def client_environment() -> dict[str, str]:
     """The environment in which Prefect's own commands reach the stack."""
-    return {**os.environ, "PREFECT_API_URL": settings.get().prefect_api_url, "DO_NOT_TRACK": "1"}
+    places = settings.get()
+    known = {"PREFECT_API_URL": places.prefect_api_url, "DO_NOT_TRACK": "1"}
+    if password := places.prefect_auth_string.get_secret_value():
+        known["PREFECT_API_AUTH_STRING"] = password
+    return {**os.environ, **known}
+
+
+def on_the_stack() -> AbstractContextManager[Any]:
+    """Inside, this process's Prefect talks to the stack, whatever it read when it was imported."""
+    places = settings.get()
+    password = places.prefect_auth_string.get_secret_value() or None
+    return temporary_settings({PREFECT_API_URL: places.prefect_api_url, PREFECT_API_AUTH_STRING: password})
 
 
 def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], None]) -> None:
@@ -57,8 +111,7 @@ def run(deployment: str, parameters: dict[str, Any], on_log: Callable[[str], Non
     Raises:
         StackError: If the flow run does not complete.
     """
-    # Prefect read its settings when it was imported, which may have been before the stack was there.
-    with temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}), get_client(sync_client=True) as client:
+    with on_the_stack(), get_client(sync_client=True) as client:
         flow_run = run_deployment(deployment, parameters=parameters, timeout=0)
         assert isinstance(flow_run, FlowRun)  # Prefect types this as maybe a coroutine; outside async code it is not
         try:

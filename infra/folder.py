@@ -27,7 +27,7 @@ class StackFolder:
 
     @property
     def run(self) -> Path:
-        """Sockets and Ray's session: `home/run`, or the short folder that it points to."""
+        """Sockets and Ray's session: `home/run`, or the short folder of plain letters that it points to."""
         return (self.home / "run").resolve()
 
     @property
@@ -57,7 +57,7 @@ class StackFolder:
         if link.is_dir():
             return
         link.unlink(missing_ok=True)  # it pointed to a folder that a reboot took
-        if len(os.fsencode(link)) <= LONGEST_RUN_PATH:
+        if len(os.fsencode(link)) <= LONGEST_RUN_PATH and str(link).isascii():  # Ray's compiled part takes no other
             link.mkdir(mode=0o700)
         else:
             link.symlink_to(tempfile.mkdtemp(prefix="adodn-", dir="/tmp"))
@@ -72,6 +72,6 @@ class StackFolder:
     def write_private(self, path: Path, text: str) -> None:
         """Write a file that only this user can read; it appears whole or not at all."""
         aside = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
         aside.replace(path)

@@ -3,6 +3,7 @@
 problem("s3", config, since=0.0)     # None: healthy; else what is wrong
 """
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.config import BUCKETS, StackConfig
+from infra.credentials import OWNER, USER
 from infra.services import WORK_POOL
 
 _TIMEOUT_S = 3.0
@@ -43,12 +45,12 @@ def problem(service: str, config: StackConfig, since: float) -> str | None:
 
 
 def s3_client(config: StackConfig) -> Any:
-    """A boto3 client with the stack's credentials that gives up soon."""
+    """A boto3 client with the owner's credentials that gives up soon."""
     return boto3.client(
         "s3",
         endpoint_url=config.url("s3"),
-        aws_access_key_id=config.s3_access_key,
-        aws_secret_access_key=config.s3_secret_key,
+        aws_access_key_id=config.credentials.s3[OWNER].access_key,
+        aws_secret_access_key=config.credentials.s3[OWNER].secret_key,
         region_name="us-east-1",
         config=Config(
             connect_timeout=_TIMEOUT_S,
@@ -75,29 +77,42 @@ def _s3(config: StackConfig, since: float) -> str | None:
 
 def _prefect(config: StackConfig, since: float) -> str | None:
     answer = _http(config.url("prefect") + "/api/health")
-    return None if json.loads(answer) is True else f"its health is {answer!r}"
+    if json.loads(answer) is not True:
+        return f"its health is {answer!r}"
+    _http(config.url("prefect") + "/api/admin/version", headers=_basic(config.credentials.prefect_auth_string))
+    return None
 
 
 def _worker(config: StackConfig, since: float) -> str | None:
     """Online, and heard of since its process started: the server believes in a dead worker for a while."""
-    url = config.url("prefect") + f"/api/work_pools/{WORK_POOL}/workers/filter"
-    workers = json.loads(_http(url, data=b"{}"))
+    base, headers = config.url("prefect") + "/api", _basic(config.credentials.prefect_auth_string)
+    token = json.loads(_http(f"{base}/csrf-token?client=health", headers=headers))["token"]
+    headers |= {"Prefect-Csrf-Client": "health", "Prefect-Csrf-Token": token}
+    workers = json.loads(_http(f"{base}/work_pools/{WORK_POOL}/workers/filter", data=b"{}", headers=headers))
     heard = [datetime.fromisoformat(w["last_heartbeat_time"]).timestamp() for w in workers if w["status"] == "ONLINE"]
     return None if any(time >= since for time in heard) else "it has not reported to the Prefect server"
 
 
 def _mlflow(config: StackConfig, since: float) -> str | None:
     answer = _http(config.url("mlflow") + "/health")
-    return None if answer == b"OK" else f"its health is {answer!r}"
+    if answer != b"OK":
+        return f"its health is {answer!r}"
+    url = config.url("mlflow") + "/api/2.0/mlflow/experiments/get?experiment_id=0"
+    _http(url, headers=_basic(f"{USER}:{config.credentials.mlflow_password}"))
+    return None
 
 
 def _ray(config: StackConfig, since: float) -> str | None:
-    headers = {"Authorization": f"Bearer {config.ray_auth_token}"}
+    headers = {"Authorization": f"Bearer {config.credentials.ray_auth_token}"}
     base = config.url("ray_dashboard")
     _http(base + "/api/jobs/", headers=headers)
     nodes = json.loads(_http(base + "/nodes?view=summary", headers=headers))["data"]["summary"]
     alive = [node for node in nodes if node.get("raylet", {}).get("state") == "ALIVE"]
     return None if alive else "its node is not alive yet"
+
+
+def _basic(user_and_password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(user_and_password.encode()).decode()}
 
 
 def _http(url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:

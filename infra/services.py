@@ -3,9 +3,11 @@
     command = SERVICES["s3"].command(config)
     os.execve(command.argv[0], command.argv, {**os.environ, **command.env})
 
-Everything binds to 127.0.0.1. Secrets go by environment, never on a command line. Nothing reports to its makers.
+Everything binds to 127.0.0.1, but Ray to `ADODN_RAY_HOST` where that is set. Secrets
+go by environment, never on a command line. Nothing reports to its makers.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -13,10 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adodn.errors import StackError
+from infra import storage
 from infra.config import BUCKETS, HOST, StackConfig
+from infra.credentials import USER
+from infra.databases import with_driver
 from infra.processes import MARK_HOME
 
 WORK_POOL = "local"
+HEARTBEAT_S = 60
+"""How often a flow run says that it is alive."""
 _REGION = "us-east-1"
 _OFFLINE = {
     "DO_NOT_TRACK": "1",
@@ -85,13 +92,21 @@ def _s3(config: StackConfig) -> Command:
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
     argv += [f"-bucket={','.join(BUCKETS)}", "-s3.autoCreateBucket=false", "-master.telemetry=false"]
     argv += [f"-filer.localSocket={run}/filer.sock", f"-s3.localSocket={run}/s3.sock"]
+    argv += [f"-s3.config={storage.identities(config)}"]
     # Go keeps up to twice the live heap unless told otherwise; a limit that large writes reach keeps it collecting.
-    return Command(argv, {**_s3_credentials(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
+    return Command(argv, {**storage.locks(config), "GOGC": "50", "GOMEMLIMIT": "1GiB"})
 
 
 def _prefect(config: StackConfig) -> Command:
     argv = [_program("prefect"), "server", "start", "--host", HOST, "--port", str(config.ports.prefect)]
-    return Command(argv, {"PREFECT_HOME": str(config.folder.data / "prefect")})
+    env = {
+        "PREFECT_HOME": str(config.folder.data / "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": config.credentials.prefect_auth_string,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": config.url("prefect"),
+    }
+    url = with_driver(config.databases.prefect, "asyncpg")
+    return Command(argv, env | ({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}))
 
 
 def _worker(config: StackConfig) -> Command:
@@ -99,52 +114,82 @@ def _worker(config: StackConfig) -> Command:
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
         "PREFECT_API_URL": config.url("prefect") + "/api",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        "PREFECT_API_AUTH_STRING": config.credentials.prefect_auth_string,
+        **_s3_roles(config),
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what the server answers while its PostgreSQL is away
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run on a laptop should not wait ten seconds to be seen
     }
     return Command(argv, env)
 
 
 def _mlflow(config: StackConfig) -> Command:
-    database = config.folder.data / "mlflow" / "mlflow.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
+    data = config.folder.data / "mlflow"
+    data.mkdir(parents=True, exist_ok=True)
     argv = [_program("mlflow"), "server", "--host", HOST, "--port", str(config.ports.mlflow), "--workers", "1"]
-    argv += ["--backend-store-uri", f"sqlite:///{database}"]
+    argv += ["--app-name", "basic-auth"]
     argv += ["--serve-artifacts", "--artifacts-destination", "s3://mlflow/artifacts"]
     env = {
-        **_s3_credentials(config),
+        "AWS_ACCESS_KEY_ID": config.credentials.s3["mlflow"].access_key,
+        "AWS_SECRET_ACCESS_KEY": config.credentials.s3["mlflow"].secret_key,
+        "AWS_DEFAULT_REGION": _REGION,
+        "MLFLOW_BACKEND_STORE_URI": with_driver(config.databases.mlflow, "psycopg") or f"sqlite:///{data}/mlflow.db",
         "MLFLOW_S3_ENDPOINT_URL": config.url("s3"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(data, config)),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": config.credentials.mlflow_password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": config.credentials.mlflow_session_key,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its eight job processes serve LLM evaluation only
     }
     return Command(argv, env)
 
 
+def _mlflow_users(data: Path, config: StackConfig) -> Path:
+    """The file that says how MLflow signs people in; it holds no secret.
+
+    A password counts only when its user is made: so the users of another password, whose `stack.env` was lost, stay
+    in another database.
+    """
+    known_by = hashlib.sha256(config.credentials.mlflow_password.encode()).hexdigest()[:12]
+    path = data / "sign-in.ini"
+    rules = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{data}/users-{known_by}.db",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "auth_cache_ttl_seconds": "600",  # else every request hashes the password anew, which takes a tenth of a second
+    }
+    config.folder.write_private(path, "[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in rules.items()))
+    return path
+
+
 def _ray(config: StackConfig) -> Command:
-    argv = [_program("ray"), "start", "--head", "--block", "--node-ip-address", HOST, "--dashboard-host", HOST]
-    argv += ["--port", str(config.ports.ray_gcs), "--dashboard-port", str(config.ports.ray_dashboard)]
+    argv = [_program("ray"), "start", "--head", "--block", "--node-ip-address", config.ray.host]
+    argv += ["--port", str(config.ports.ray_gcs)]
+    argv += ["--dashboard-host", HOST, "--dashboard-port", str(config.ports.ray_dashboard)]
     argv += ["--num-cpus", str(config.ray.num_cpus), "--object-store-memory", str(config.ray.object_store_bytes)]
     argv += ["--temp-dir", str(config.folder.run), "--disable-usage-stats", "--no-monitor"]
     # 0: any free port, so that two stacks can live on one machine.
     argv += ["--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
     env = {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": config.ray_auth_token,
+        "RAY_AUTH_TOKEN": config.credentials.ray_auth_token,
+        **_s3_roles(config),
         "RAY_START_HOOK": "infra.ray_head.without_client_server",
-        "RAY_ADDRESS": f"{HOST}:{config.ports.ray_gcs}",  # for jobs: there may be another Ray on this machine
+        "RAY_ADDRESS": config.ray_address,  # for jobs: there may be another Ray on this machine
         "DASHBOARD_METRIC_PORT": "0",
-        # A process of each training that looks out for nodes to be taken away: here is one node, and it stays.
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",  # a training that is stopped tells MLflow, which may be busy
+        # A process of each training that looks out for nodes to be taken away: one node alone stays.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if config.ray.host == HOST else "1",
         # Off, Ray keeps the loopback address it is given; on, it takes the machine's own and listens on all interfaces.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if config.ray.host == HOST else "1",
     }
     return Command(argv, env)
 
 
-def _s3_credentials(config: StackConfig) -> dict[str, str]:
-    return {
-        "AWS_ACCESS_KEY_ID": config.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": config.s3_secret_key,
-        "AWS_DEFAULT_REGION": _REGION,
-    }
+def _s3_roles(config: StackConfig) -> dict[str, str]:
+    """Jobs and flows train; what they shard or register they write in the role for that."""
+    pairs = config.credentials.s3
+    return pairs["trainer"].variables() | pairs["shards"].variables("shards") | pairs["registry"].variables("registry")
 
 
 def _program(name: str) -> str:

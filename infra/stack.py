@@ -166,7 +166,7 @@ def _alone(folder: StackFolder) -> Iterator[None]:
 def _launch(folder: StackFolder, supervisor: Supervisor) -> StackConfig:
     config = StackConfig.wanted(folder)
     processes.end_all(folder.home)  # orphans of a supervisor that was killed
-    require_free(config.ports)
+    require_free(config.ports, config.ray.host)
     config.save()
     supervisor.launch(config)
     return config

@@ -51,16 +51,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
     """The session's local stack; this process's settings and Prefect point to it."""
     shared_data = os.environ.get("ADODN_SHARED_DATA")
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home")
+        home = tmp_path_factory.mktemp("the home é")  # as folders are called: with a space, and letters beyond ASCII
         enter_home(patch, home)
         if shared_data:
             patch.setenv("ADODN_SHARED_DATA", shared_data)
+        patch.setenv("ADODN_SYSTEM_METRICS_EVERY_S", "1")  # trainings here are short
         # As the stack has it for its jobs.
         patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         info = local_stack.up(progress=lambda line: None)
         try:
             settings.get.cache_clear()
-            patch.setenv("PREFECT_API_URL", settings.get().prefect_api_url)
+            places = settings.get()
+            patch.setenv("PREFECT_API_URL", places.prefect_api_url)
+            patch.setenv("PREFECT_API_AUTH_STRING", places.prefect_auth_string.get_secret_value())
+            patch.setenv("MLFLOW_TRACKING_USERNAME", places.mlflow_username)
+            patch.setenv("MLFLOW_TRACKING_PASSWORD", places.mlflow_password.get_secret_value())
             yield info
         finally:
             local_stack.down()

@@ -136,8 +136,12 @@ def share(batch: _AnyBatch) -> _AnyBatch:
 class Hooked:
     """Hooks that call what they are given, and keep the metrics of all epochs."""
 
-    def __init__(self, after_step: Callable[[TrainState], None] = lambda state: None) -> None:
-        self._after_step = after_step
+    def __init__(
+        self,
+        after_step: Callable[[TrainState], None] = lambda state: None,
+        after_epoch: Callable[[TrainState, dict[str, float]], None] = lambda state, metrics: None,
+    ) -> None:
+        self._after_step, self._after_epoch = after_step, after_epoch
         self.metrics: list[dict[str, float]] = []
 
     def after_step(self, state: TrainState) -> None:
@@ -145,6 +149,7 @@ class Hooked:
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         self.metrics.append(metrics)
+        self._after_epoch(state, metrics)
 
     def results(self) -> list[dict[str, float]]:
         """The metrics of all epochs, but how fast they were."""

@@ -1,6 +1,7 @@
 """Free ports, for a stack beside whatever else runs on this machine."""
 
 import random
+import socket
 
 from adodn.errors import StackError
 from infra.config import StackPorts, require_free
@@ -19,3 +20,10 @@ def free_ports() -> StackPorts:
             continue
         return ports
     raise AssertionError("no free ports for a stack")
+
+
+def free_port() -> int:
+    """One that nothing listens on, for a server that is not the stack's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

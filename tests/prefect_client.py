@@ -8,9 +8,7 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from adodn import settings
 from infra import deployments
 
 _PREFECT = str(Path(sys.executable).parent / "prefect")
@@ -37,7 +35,7 @@ def run_id(output: str) -> str:
 def artifact(key: str) -> Any:
     """The data of the newest artifact of that key."""
     with (
-        temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}),
+        deployments.on_the_stack(),
         get_client(sync_client=True) as client,
     ):
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))

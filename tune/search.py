@@ -27,6 +27,7 @@ from adodn.config import ExperimentConfig, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError, TrackingError
+from adodn.interrupts import undisturbed
 from adodn.settings import Settings
 from adodn.tracking import DatasetRef, Tracker
 from adodn.train.distributed import Resources, filesystem
@@ -111,13 +112,14 @@ def search(
         parts = _Search(plan, study, places, changed)
         parts.settle()
         left = plan.trials - patiently(lambda: storage.counted(study), places)
-        status = "KILLED"
         try:
             if left > 0:
                 _run(_tuner(parts, left, min(at_once, left)), parts)
-            status = "FINISHED"
-        finally:
-            parts.close(status)
+        except BaseException:
+            with undisturbed():
+                parts.close("KILLED")
+            raise
+        parts.close("FINISHED")
         made = findings(study, plan.space, plan.config, plan.objectives)
         found(made)
         parts.keep(made)

@@ -160,7 +160,7 @@ def read_space(path: Path) -> Space:
         ConfigError: If the file cannot be read or holds no space.
     """
     try:
-        return TypeAdapter(Space).validate_python(tomllib.loads(path.read_text()))
+        return TypeAdapter(Space).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -67,10 +67,10 @@ def evaluate(
     network, config = publish.load(model, places)
     asked = showing(normaliser, crop_scale, box_jitter, maps, mask_seed)
     measured = publish.measure(network, config, dataset, places, showing=asked)
-    if put_on_record and measured.report.qualifier:
+    if put_on_record and measured.report.qualifier and not publish.is_on_record(model):
         raise ConfigError(
-            f"--register puts a model on record by faces of its own protocol as they are, got {dataset!r} "
-            f"{measured.report.qualifier}; leave out --register"
+            f"--register puts the run {model!r} on record by faces of its own protocol as they are, got {dataset!r} "
+            f"{measured.report.qualifier}; register it by those first, then measure models:/… like this"
         )
     if out:
         write_files(measured, out)

@@ -21,6 +21,7 @@ from adodn.data.shards import shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.evaluate import ALL
+from adodn.interrupts import ended_alike, stopped_in_one_line
 from adodn.matrix import Column, Given, Matrix, Prepared, prepare, run_matrix
 from adodn.settings import Settings
 
@@ -66,7 +67,8 @@ def matrix(
     """
     places = settings.get()
     asked = showing(normaliser, crop_scale, box_jitter, maps)
-    with _resumable():
+    way_on = "what is finished is kept, and the same command goes on from there"
+    with stopped_in_one_line(way_on), ended_alike():
         uris = [*(dataset or []), *([_rendered(rendered, places)] if rendered else [])]
         columns = [
             Column(uri=uri, mask_seed=seed) for uri in uris for seed in ([None, mask_seed] if masked else [None])
@@ -98,7 +100,7 @@ def _given(text: str) -> Given:
 def _rendered(count: int, places: Settings) -> str:
     """Address of rendered challenging faces on the store."""
     faces = datasets.open("synthetic", None, num_train=0, num_val=0, num_common=0, num_challenging=count)
-    return shard_dataset(faces, S3Store.from_settings(places), places.datasets_uri, ImagePolicy())[0]
+    return shard_dataset(faces, S3Store.from_settings(places, "shards"), places.datasets_uri, ImagePolicy())[0]
 
 
 def _connect(address: str, places: Settings) -> None:
@@ -124,15 +126,6 @@ def _write(found: Matrix, folder: Path) -> None:
         raise ConfigError(
             f"--out {folder}: cannot be written ({error.strerror}); name another folder, the evaluations are kept"
         ) from None
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
 
 
 @contextmanager

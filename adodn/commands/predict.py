@@ -48,7 +48,7 @@ def predict(
         out.write_bytes(face_sheet({image.name: shown}))
     if save:
         aside = save.with_name(f".{save.name}.{os.getpid()}")
-        aside.write_text(said + "\n")
+        aside.write_text(said + "\n", encoding="utf-8")
         aside.replace(save)
     if as_json:
         typer.echo(said)

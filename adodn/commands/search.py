@@ -21,6 +21,7 @@ from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
+from adodn.interrupts import ended_alike, stopped_in_one_line
 from adodn.train.loaders import on_data
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _search(
     )
     distributed.connect(address or places.ray_address or None, show_workers=False)
     made: list[Findings] = []
-    with _shown(wanted.trials) as shown, _resumable(wanted.name):
+    way_on = f"go on with the same command and --resume: adodn search --name {wanted.name} --resume …"
+    with _shown(wanted.trials) as shown, stopped_in_one_line(way_on), ended_alike():
         study = search(
             wanted,
             places=places,
@@ -157,19 +159,8 @@ def _shard_smoke() -> str:
     """Address of a few rendered faces on the store; made where they are missing."""
     places = settings.get()
     raw = datasets.open("synthetic", None, **SMOKE_FACES)
-    uri, _ = shard_dataset(raw, S3Store.from_settings(places), places.datasets_uri, ImagePolicy())
+    uri, _ = shard_dataset(raw, S3Store.from_settings(places, "shards"), places.datasets_uri, ImagePolicy())
     return uri
-
-
-@contextmanager
-def _resumable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(
-            f"stopped; go on with the same command and --resume: adodn search --name {name} --resume …", err=True
-        )
-        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def shard(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a raw dataset to S3 as WebDataset shards."""
-    config, store = settings.get(), S3Store.from_settings(settings.get())
+    config, store = settings.get(), S3Store.from_settings(settings.get(), "shards")
     excluded, budget = read_exclusions(exclude) if exclude else {}, BadBudget.parse(max_bad)
     raw = open_raw(dataset, root, option, protocol)
     policy = ImagePolicy(max_px=max_px, margin=margin)

@@ -66,7 +66,7 @@ def write_files(found: StudyTable, folder: Path) -> None:
     from tune.study_pictures import study_figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{found.study}.json").write_text(json.dumps(found.to_json(), indent=2) + "\n")
+    (folder / f"{found.study}.json").write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
     (folder / f"{found.study}.png").write_bytes(study_figure(found))
 
 

@@ -15,6 +15,7 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.datasets.files import read_file
 from adodn.errors import ConfigError
+from adodn.interrupts import stopped_in_one_line
 from adodn.models.weights import parse_weights, read_source
 from adodn.occlusion.patterns import MAX_BYTES, Patterns
 from adodn.train import initial, model_source
@@ -37,6 +38,12 @@ def train(
     ] = None,
     run_name: Annotated[str, typer.Option(help="Resumes the run of that name; default: recipe and fingerprint.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
+    min_workers: Annotated[
+        int | None, typer.Option(min=1, help="With as few while there is no room for all; default: all or none.")
+    ] = None,
+    wait_minutes: Annotated[
+        float, typer.Option(min=0, help="How long to wait for a cluster that is too small, or still grows.")
+    ] = 5.0,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1.0,
     gpu: Annotated[bool, typer.Option("--gpu", help="One GPU a worker.")] = False,
     change: Annotated[
@@ -51,6 +58,9 @@ def train(
         int | None, typer.Option(min=1, help="Faces at a time in a worker, for less memory; never changes the result.")
     ] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Checkpoint within epochs, too.")] = None,
+    hang_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a worker that does not answer is started anew.")
+    ] = 600.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
@@ -78,10 +88,13 @@ def train(
         name,
         places,
         num_workers=workers,
+        min_workers=min_workers,
+        wait_minutes=wait_minutes,
         use_gpu=gpu,
         cpus_per_worker=cpus_per_worker,
         micro_batch=micro_batch,
         checkpoint_every_steps=checkpoint_steps,
+        hang_timeout_s=hang_timeout,
     )
     if as_json:
         typer.echo(json.dumps(asdict(outcome), sort_keys=True))
@@ -122,16 +135,19 @@ def trained(
     # Ray and MLflow take seconds to import: only those who train wait.
     from adodn.train import distributed
 
-    distributed.connect(places.ray_address or None)
-    return distributed.train(
-        config, datasets, run_name=run_name, resources=distributed.Resources(**resources), places=places
-    )
+    with stopped_in_one_line(f"run {run_name!r} goes on at its last checkpoint when the same command is given again"):
+        distributed.connect(places.ray_address or None)
+        return distributed.train(
+            config, datasets, run_name=run_name, resources=distributed.Resources(**resources), places=places
+        )
 
 
 def prepare_ray(places: settings.Settings) -> None:
     """Set what Ray reads once, when it is imported."""
     if token := places.ray_auth_token.get_secret_value():
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    if places.ray_address:  # where it cannot connect it would say so each second, for half a minute, before we do
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if places.ray_address.startswith("127.0.0.1:"):
         # Else Ray replaces loopback by the machine's own address, where a head on loopback does not listen.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -4,7 +4,7 @@ config = recipes.get("adodn_300w").with_fields({"train.epochs": 3})
 """
 
 from adodn.config.data import AugmentConfig, DataConfig, Occluder, Source
-from adodn.config.experiment import ExperimentConfig, check_micro_batch, local_batch
+from adodn.config.experiment import ExperimentConfig, check_micro_batch, local_batch, worker_counts
 from adodn.config.model import LossConfig, ModelConfig, SepBNConfig
 from adodn.config.training import TrainConfig
 
@@ -20,4 +20,5 @@ __all__ = [
     "TrainConfig",
     "check_micro_batch",
     "local_batch",
+    "worker_counts",
 ]

@@ -135,15 +135,27 @@ def local_batch(config: ExperimentConfig, num_workers: int) -> int:
     Raises:
         ConfigError: If the batch cannot be shared so that the result stays the same.
     """
+    worker_counts(config, fewest=num_workers, most=num_workers)
+    return config.train.global_batch // num_workers
+
+
+def worker_counts(config: ExperimentConfig, *, fewest: int, most: int) -> tuple[int, ...]:
+    """The numbers of workers, from `fewest` to `most`, that can share the global batch; ascending.
+
+    Raises:
+        ConfigError: If there is none.
+    """
     batch, faces = config.train.global_batch, config.model.batch_norm_faces
     groups = batch // faces
-    if num_workers < 1 or groups % num_workers:
+    counts = tuple(count for count in range(max(1, fewest), most + 1) if groups % count == 0)
+    if not counts:
         fits = ", ".join(str(n) for n in range(1, groups + 1) if groups % n == 0)
+        wanted = str(most) if fewest == most else f"{fewest} to {most}"
         raise ConfigError(
-            f"train.global_batch {batch} in groups of model.batch_norm_faces {faces} cannot be shared by {num_workers} "
+            f"train.global_batch {batch} in groups of model.batch_norm_faces {faces} cannot be shared by {wanted} "
             f"workers; use {fits} workers, or another batch_norm_faces"
         )
-    return batch // num_workers
+    return counts
 
 
 def check_micro_batch(config: ExperimentConfig, micro_batch: int | None) -> None:

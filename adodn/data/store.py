@@ -34,7 +34,7 @@ from pydantic import SecretStr
 
 from adodn.data.retries import Tries
 from adodn.errors import ConfigError, StorageError
-from adodn.settings import Settings
+from adodn.settings import S3Role, Settings
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY = re.compile(r"[A-Za-z0-9!_.*'()=@+,-][A-Za-z0-9!_.*'()=@+,/ -]*")
@@ -99,12 +99,13 @@ class S3Store:
             )
 
     @staticmethod
-    def from_settings(settings: Settings) -> "S3Store":
-        """The store that the settings name."""
+    def from_settings(settings: Settings, role: S3Role = "own") -> "S3Store":
+        """The store that the settings name, with their credentials for a kind of work."""
+        access_key, secret_key = settings.s3_keys(role)
         return S3Store(
             endpoint_url=settings.s3_endpoint_url,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
+            access_key=access_key,
+            secret_key=secret_key,
             region=settings.s3_region,
             attempts=settings.s3_attempts,
             connect_timeout_s=settings.s3_connect_timeout_s,
@@ -114,12 +115,17 @@ class S3Store:
 
     def get(self, uri: str) -> bytes:
         """The whole object; its length, and its checksum where the store keeps one, are those that the store says."""
+        return self.get_version(uri)[0]
+
+    def get_version(self, uri: str) -> tuple[bytes, str]:
+        """As `get`, with the version that `replace` asks for."""
         bucket, key = parse_uri(uri)
 
-        def request(client: Any, tries: Tries) -> bytes:
+        def request(client: Any, tries: Tries) -> tuple[bytes, str]:
             buffer = io.BytesIO()
-            _receive(client.get_object(Bucket=bucket, Key=key), buffer, tries)
-            return buffer.getvalue()
+            answer = client.get_object(Bucket=bucket, Key=key)
+            _receive(answer, buffer, tries)
+            return buffer.getvalue(), answer["ETag"]
 
         return self._tried("get", uri, request)
 
@@ -135,20 +141,38 @@ class S3Store:
         Returns:
             True if written; False if `if_absent` and another writer's object was there.
         """
+        return self._put(uri, data, metadata or {}, {"IfNoneMatch": "*"} if if_absent else {}) is not None
+
+    def replace(self, uri: str, data: bytes, version: str | None) -> str | None:
+        """Write an object unless another writer has written it since it was read.
+
+        Args:
+            uri: Where.
+            data: The bytes; other bytes than any version before, as the store tells versions apart by them.
+            version: What was read (`get_version`); None: there was no such object.
+
+        Returns:
+            The new version; None if another writer came first.
+        """
+        return self._put(uri, data, {}, {"IfMatch": version} if version else {"IfNoneMatch": "*"})
+
+    def _put(self, uri: str, data: bytes, metadata: Mapping[str, str], condition: Mapping[str, str]) -> str | None:
+        """The new version, or None where the condition does not hold."""
         bucket, key = parse_uri(uri)
         writer = uuid4().hex
-        options = {"Metadata": dict(metadata or {}) | {_WRITER: writer}, **({"IfNoneMatch": "*"} if if_absent else {})}
 
-        def request(client: Any, tries: Tries) -> bool:
+        def request(client: Any, tries: Tries) -> str | None:
             body = data if len(data) < _STREAMED else _Outgoing(data, tries)
+            named = dict(metadata) | {_WRITER: writer}
             try:
-                client.put_object(Bucket=bucket, Key=key, Body=body, **options)
+                answer = client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=named, **condition)
             except ClientError as error:
-                if not if_absent or _code(error) not in ("PreconditionFailed", "412"):
+                if not condition or _code(error) not in ("PreconditionFailed", "412"):
                     raise
                 # The answer to an earlier try may have been lost: then the object that is there is this writer's own.
-                return tries.count > 1 and client.head_object(Bucket=bucket, Key=key)["Metadata"].get(_WRITER) == writer
-            return True
+                there = client.head_object(Bucket=bucket, Key=key) if tries.count > 1 else None
+                return str(there["ETag"]) if there and there["Metadata"].get(_WRITER) == writer else None
+            return str(answer["ETag"])
 
         return self._tried("put", uri, request)
 

@@ -9,13 +9,13 @@ Nothing is unpickled but tensors.
 import hashlib
 import io
 import pickle
-import urllib.request
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from adodn import web
 from adodn.errors import CheckpointError
 from adodn.models.cnt import Network
 from adodn.models.sepbn import SepBN2d
@@ -25,15 +25,14 @@ _MAX_BYTES = 2_000_000_000
 
 
 def read_source(source: str) -> bytes:
-    """The bytes of a weight file at a path or an https URL.
+    """The bytes of a weight file at a path or an https URL of the public web.
 
     Raises:
         CheckpointError: If it cannot be read.
     """
     try:
         if source.startswith("https://"):
-            with urllib.request.urlopen(source, timeout=60) as response:
-                return bytes(response.read(_MAX_BYTES))
+            return web.read(source, max_bytes=_MAX_BYTES)
         return Path(source).expanduser().read_bytes()
     except OSError as error:
         raise CheckpointError(

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 def ledger_of(name: str) -> Ledger:
     """The ledger of a registered model."""
     places = settings.get()
-    return Ledger(store=S3Store.from_settings(places), folder=f"{places.registry_uri}/{name}")
+    return Ledger(store=S3Store.from_settings(places, "registry"), folder=f"{places.registry_uri}/{name}")
 
 
 def holder_of(version: ModelVersion) -> Holder:

@@ -115,7 +115,7 @@ def _keep_card(client: MlflowClient, facts: CardFacts, logged: Logged, run_id: s
     """With the run, under the model's own id: a run whose model is registered twice keeps both."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{logged.model_id}.md"
-        path.write_text(model_card(facts))
+        path.write_text(model_card(facts), encoding="utf-8")
         client.log_artifact(run_id, str(path), "model_card")
 
 

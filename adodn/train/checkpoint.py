@@ -1,7 +1,12 @@
-"""A `TrainState` as a file: written whole or not at all, read without unpickling anything but tensors."""
+"""A `TrainState` as bytes, read without unpickling anything but tensors.
 
+content = to_bytes(snapshot(state))
+saved = read(BytesIO(content), "s3://…/state.pt")
+"""
+
+import copy
+import io
 import pickle
-from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,17 +18,20 @@ from adodn.train.state import TrainState
 FILE_NAME = "state.pt"
 
 
-def save(state: TrainState, folder: Path) -> Path:
-    """Write `folder/state.pt`: aside first, then renamed."""
-    target = folder / FILE_NAME
-    aside = target.with_suffix(".part")
-    torch.save(state.state_dict(), aside)
-    aside.replace(target)
-    return target
+def snapshot(state: TrainState) -> dict[str, Any]:
+    """The state as it is now, in memory of its own: training may go on while it is written."""
+    return cast(dict[str, Any], _copied(state.state_dict()))
 
 
-def read(source: Path | BytesIO, where: str) -> dict[str, Any]:
-    """What `save` wrote, as tensors, numbers and strings.
+def to_bytes(saved: dict[str, Any]) -> bytes:
+    """The content of a checkpoint's file."""
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    return buffer.getvalue()
+
+
+def read(source: Path | io.BytesIO, where: str) -> dict[str, Any]:
+    """What `to_bytes` made, as tensors, numbers and strings.
 
     Args:
         source: The file, or its content.
@@ -38,3 +46,13 @@ def read(source: Path | BytesIO, where: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{where}: not a readable checkpoint: {error}; train again under a new run name"
         ) from error
+
+
+def _copied(tree: Any) -> Any:
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        made = copy.copy(tree)  # with the versions of modules that a network's carries as an attribute
+        made.update((name, _copied(value)) for name, value in tree.items())
+        return made
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree

@@ -1,11 +1,13 @@
-"""Ray Train around the plain loop. With `worker.py`, which it starts, the only place that knows of it.
+"""Ray Train around the plain loop. With `worker.py`, `scaling.py` and `peer_group.py` the only place that knows of it.
 
     outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 
 A run is known by (storage, run name). Whoever starts it again under the same name goes on at its last checkpoint.
 """
 
+import math
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,22 +17,27 @@ import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
+from ray.exceptions import RayError
 from ray.train import (
-    CheckpointConfig,
     FailureConfig,
     LoggingConfig,
     RunConfig,
     ScalingConfig,
 )
-from ray.train.torch import TorchConfig, TorchTrainer
 
-from adodn.config import ExperimentConfig
-from adodn.errors import AdodnError, CheckpointError
+from adodn import settings
+from adodn.config import ExperimentConfig, worker_counts
+from adodn.errors import AdodnError, StackError
+from adodn.interrupts import ended_alike, undisturbed
 from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.train import worker
+from adodn.train import peer_group, scaling, worker
 from adodn.train.driver import check, conclude, start_tracking
-from adodn.train.loop import val_metric
+from adodn.train.failures import lost
+
+_ANSWER_S = 20.0
+_HANG_TIMEOUTS = ("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "RAY_TRAIN_COLLECTIVE_TIMEOUT_S")
+"""Of a worker that does not answer, and of the barrier at which all report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +45,9 @@ class Resources:
     """Where and how a training runs. Changes its speed, never its result."""
 
     num_workers: int = 2
+    """The most, where there may be fewer."""
+    min_workers: int | None = None
+    """Train with as few as that while the cluster has no room for all; None: with all or not at all."""
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
     loader_threads: int | None = None
@@ -47,7 +57,14 @@ class Resources:
     checkpoint_every_steps: int | None = None
     """Checkpoints between epochs; None: at the end of each epoch only."""
     max_failures: int = 3
-    """How many times the workers are started again after one died."""
+    """How many times the workers are started again after one died; a node that was taken away on notice is none."""
+    hang_timeout_s: float = 600.0
+    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than the
+    deadline of one operation of the store, for which a worker may rightly keep them waiting."""
+    wait_minutes: float = 5.0
+    """How long to wait for a cluster that is too small."""
+    resize_s: float = 60.0
+    """How often a group that is not full looks for room."""
 
 
 def train(
@@ -73,13 +90,18 @@ def train(
 
     Raises:
         ConfigError: If the workers cannot share the global batch, or a setting does not fit the network.
+        ResourcesError: If the cluster has no room for them.
         AdodnError: Whatever stopped the workers for good.
+        KeyboardInterrupt: At Ctrl-C or SIGTERM; the workers have ended, and the run can be gone on with.
     """
-    check(config, resources.num_workers, resources.micro_batch)
-    more = {"workers": str(resources.num_workers), **(tags or {})}
+    room = _room(config, resources)
+    check(config, room.sizes[-1], resources.micro_batch)
+    scaling.await_room(room)
+    more = {"workers": "-".join(str(size) for size in room.sizes), **(tags or {})}
     tracker = start_tracking(config, dataset_uris, run_name, more, places)
-    trainer = TorchTrainer(
+    trainer = scaling.Trainer(
         worker.run,
+        room=room,
         train_loop_config={
             "config": config.to_json(),
             "share": {
@@ -88,23 +110,29 @@ def train(
                 "loader_threads": _loader_threads(resources),
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
+            "run_name": run_name,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
         },
-        scaling_config=_scaling(resources),
+        scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo"),
-        run_config=_run_config(run_name, resources, places, val_metric(config), callbacks),
+        torch_config=peer_group.PeerGroup(
+            backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=math.ceil(resources.hang_timeout_s)
+        ),
+        run_config=_run_config(run_name, resources, places, callbacks),
     )
+    os.environ |= dict.fromkeys(_HANG_TIMEOUTS, str(resources.hang_timeout_s))
     try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        tracker.finish("FAILED")
-        raise _cause(error) from error
+        with ended_alike():
+            trainer.fit()
+            return conclude(tracker, run_name, places)
+    except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
+        tracker.abandon("FAILED")
+        raise _cause(error, run_name, room) from error
     except BaseException:
-        tracker.finish("KILLED")
+        with undisturbed():
+            tracker.abandon("KILLED")
         raise
-    return conclude(tracker, _outcome(result, run_name, tracker.run_id, val_metric(config)), places)
 
 
 def _loader_threads(resources: Resources) -> int:
@@ -112,61 +140,73 @@ def _loader_threads(resources: Resources) -> int:
     return resources.loader_threads or (cpus if resources.use_gpu else 1)
 
 
-def _scaling(resources: Resources) -> ScalingConfig:
-    return ScalingConfig(
-        num_workers=resources.num_workers,
-        use_gpu=resources.use_gpu,
-        resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+def _room(config: ExperimentConfig, resources: Resources) -> scaling.Room:
+    fewest = resources.min_workers or resources.num_workers
+    return scaling.Room(
+        per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1.0} if resources.use_gpu else {}),
+        sizes=worker_counts(config, fewest=fewest, most=resources.num_workers),
+        patience_s=60 * resources.wait_minutes,
     )
 
 
-def _run_config(
-    run_name: str, resources: Resources, places: Settings, metric: str, callbacks: Sequence[Any]
-) -> RunConfig:
+def _scaling(resources: Resources, room: scaling.Room) -> ScalingConfig:
+    fewest, most = room.sizes[0], room.sizes[-1]
+    return ScalingConfig(
+        num_workers=most if resources.min_workers is None else (fewest, most),
+        use_gpu=resources.use_gpu,
+        resources_per_worker=room.per_worker,
+        elastic_resize_monitor_interval_s=resources.resize_s,
+    )
+
+
+def _run_config(run_name: str, resources: Resources, places: Settings, callbacks: Sequence[Any]) -> RunConfig:
     return RunConfig(
         name=run_name,
         storage_path=places.runs_uri.removeprefix("s3://"),
         storage_filesystem=filesystem(places),
         callbacks=[worker.GiveUp(), *callbacks],
         failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
-        # One checkpoint of the best epoch, and always the last.
-        checkpoint_config=CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute=metric, checkpoint_score_order="min"
-        ),
         logging_config=LoggingConfig(log_level="WARNING"),
     )
 
 
+class _Filesystem(pyarrow.fs.S3FileSystem):  # type: ignore[misc]  # pyarrow is not typed
+    """A store that travels without its keys, because Ray Tune pickles it into a file on that very store."""
+
+    where: dict[str, str]
+
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, str]]]:
+        return _with_own_keys, (self.where,)
+
+
 def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
-    """The store of the settings, as Ray writes to it."""
+    """The store of the settings, as Ray writes to it; in another process, with that one's keys."""
     endpoint = urlsplit(places.s3_endpoint_url)
-    return pyarrow.fs.S3FileSystem(
+    store = _Filesystem(
         access_key=places.s3_access_key,
         secret_key=places.s3_secret_key.get_secret_value(),
         endpoint_override=endpoint.netloc,
         scheme=endpoint.scheme,
         region=places.s3_region,
     )
+    store.where = {"s3_endpoint_url": places.s3_endpoint_url, "s3_region": places.s3_region}
+    return store
 
 
-def _outcome(result: Any, run_name: str, tracking_run_id: str, metric: str) -> Outcome:
-    if not result.best_checkpoints:
-        raise CheckpointError(f"run {run_name!r} left no checkpoint; train it again under another run name")
-    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1][metric])
-    return Outcome(
-        run_name=run_name,
-        checkpoint_uri=f"s3://{best.path}",
-        val_nme=metrics[metric],
-        epochs=int(result.metrics["epoch"]),
-        tracking_run_id=tracking_run_id,
-    )
+def _with_own_keys(where: dict[str, str]) -> pyarrow.fs.S3FileSystem:
+    return filesystem(settings.get().model_copy(update=where))
 
 
-def _cause(error: Exception) -> Exception:
-    """The error of our own that ended the training, if it was one, else what Ray says."""
+def _cause(error: Exception, run_name: str, room: scaling.Room) -> AdodnError:
+    """The error of our own that ended the training, if it was one, else what Ray says, in one line."""
+    if isinstance(error, AdodnError):
+        return error
+    failures: dict[int | None, BaseException] = dict(getattr(error, "worker_failures", {}))
     if isinstance(error, ray.train.ControllerError):
-        return error.controller_failure if isinstance(error.controller_failure, AdodnError) else error
-    return worker.own_error(getattr(error, "worker_failures", {})) or error
+        failures = {None: error.controller_failure}
+        if too_small := scaling.startup_error(error.controller_failure, room):
+            return too_small
+    return worker.own_error(failures) or lost(run_name, failures or {None: error})
 
 
 def connect(address: str | None, *, show_workers: bool = True) -> None:
@@ -175,9 +215,25 @@ def connect(address: str | None, *, show_workers: bool = True) -> None:
     Args:
         address: host:port of its head.
         show_workers: Print what the workers print.
+
+    Raises:
+        StackError: If the cluster does not take this process in.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         # A busy laptop takes longer than Ray's 60 s to import torch in every worker.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "240")
-        ray.init(address=address, log_to_driver=show_workers)
+        try:
+            if address:
+                _require_answer(address)  # Ray itself tries for minutes
+            ray.init(address=address, log_to_driver=show_workers)
+        except (RayError, OSError, RuntimeError) as error:
+            raise StackError(
+                f"Ray at {address or 'this machine'} does not take this process in: {' '.join(str(error).split())}; "
+                "the head must be up and reachable, ADODN_RAY_AUTH_TOKEN its token, and Ray and Python of its release"
+            ) from error
+
+
+def _require_answer(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()

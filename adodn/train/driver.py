@@ -2,7 +2,7 @@
 
 check(config, num_workers=2, micro_batch=None)
 tracker = start_tracking(config, dataset_uris, run_name, tags, places)
-outcome = conclude(tracker, outcome, places)
+outcome = conclude(tracker, run_name, places)
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from adodn.provenance import git_commit
 from adodn.publish import Outcome, load_checkpoint, write_outcome
 from adodn.settings import Settings
 from adodn.tracking import DatasetRef, Tracker, params_of
+from adodn.train.checkpoints import read_best
 from adodn.train.frozen import freeze
 from adodn.train.loaders import check_datasets
 from adodn.train.optimiser import parameter_groups
@@ -60,9 +61,24 @@ def start_tracking(
     return tracker
 
 
-def conclude(tracker: Tracker, outcome: Outcome, places: Settings) -> Outcome:
-    """Leave the outcome on storage, and pictures and the checkpoint's address with the run; answers the outcome."""
-    write_outcome(outcome, places)
+def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
+    """Leave pictures and the checkpoint's address with the run, then the outcome on storage; answers the outcome.
+
+    In this order: a run with an outcome is only looked up, so one of which MLflow has not heard all has none yet.
+
+    Raises:
+        CheckpointError: If the best checkpoint is not there as it was saved.
+    """
+    base_uri = f"{places.runs_uri}/{run_name}"
+    kept, epochs = read_best(S3Store.from_settings(places), base_uri)
+    assert kept.val_nme is not None
+    outcome = Outcome(
+        run_name=run_name,
+        checkpoint_uri=f"{base_uri}/{kept.folder}",
+        val_nme=kept.val_nme,
+        epochs=epochs,
+        tracking_run_id=tracker.run_id,
+    )
     # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
     tracker.tag("checkpoint", outcome.checkpoint_uri)
     tracker.log_bytes("training/history.png", history_figure(tracker.history()))
@@ -71,4 +87,5 @@ def conclude(tracker: Tracker, outcome: Outcome, places: Settings) -> Outcome:
     if spectra:
         tracker.log_bytes("training/spectrum.png", spectrum_figure(spectra))
     tracker.finish("FINISHED")
+    write_outcome(outcome, places)
     return outcome

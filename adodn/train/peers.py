@@ -43,3 +43,18 @@ def average_over_peers(tensors: Iterable[Tensor]) -> None:
     flat /= world_size()
     for tensor, part in zip(kept, torch.split(flat, [tensor.numel() for tensor in kept]), strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+def from_rank_zero(content: bytes | None) -> bytes | None:
+    """What rank 0 has, on all processes, whatever the others pass."""
+    if world_size() == 1:
+        return content
+    size = torch.tensor([-1 if content is None else len(content)])
+    dist.broadcast(size, src=0)
+    if size < 0:
+        return None
+    buffer = torch.empty(int(size), dtype=torch.uint8)
+    if rank() == 0 and content:
+        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    dist.broadcast(buffer, src=0)
+    return buffer.numpy().tobytes()

@@ -6,11 +6,11 @@
 this module before its first step, so what only a driver needs, pictures above all, is not imported here.
 """
 
-import sys
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -21,11 +21,15 @@ from adodn.data.cache import ShardCache
 from adodn.data.store import S3Store
 from adodn.occlusion.patterns import Patterns
 from adodn.settings import Settings
+from adodn.train import checkpoint
+from adodn.train.checkpoints import Checkpoints
 from adodn.train.determinism import prepare_process
 from adodn.train.frozen import freeze
 from adodn.train.initial import get_by_digest, start_from_weights
 from adodn.train.loaders import Supply, open_loaders
 from adodn.train.loop import fit, synchronise, val_metric
+from adodn.train.peers import world_size
+from adodn.train.progress import Progress
 from adodn.train.state import TrainState, build_state
 
 if TYPE_CHECKING:
@@ -43,39 +47,49 @@ class Share:
 
 
 class Reports:
-    """What becomes of a training's progress: checkpoints, figures on MLflow, and a line an epoch.
+    """What becomes of a training's progress: checkpoints, figures on MLflow, and lines for people.
 
     Args:
-        report: Takes the state and metrics of a checkpoint.
+        kept: Takes checkpoints; of one process only.
         tracker: Takes the metrics of an epoch; of one process only.
-        every_steps: Checkpoints between epochs; None: none.
+        heard: Told the metrics of each epoch, and `epoch` and `step`; of all processes.
+        progress: Writes lines, where there is a tracker.
+        due: Whether there must be a checkpoint after a step, in mid-epoch; the same answer on all processes.
     """
 
     def __init__(
         self,
-        report: Callable[[TrainState, dict[str, float]], None],
+        kept: Checkpoints | None,
         tracker: "Tracker | None",
-        every_steps: int | None,
+        heard: Callable[[dict[str, float]], None],
+        progress: Progress,
+        due: Callable[[int], bool] = lambda step: False,
     ) -> None:
-        self._report = report
+        self._kept = kept
         self._tracker = tracker
-        self._every_steps = every_steps
+        self._heard = heard
+        self._progress = progress
+        self._due = due
 
     def after_step(self, state: TrainState) -> None:
-        """Checkpoint in mid-epoch, when asked to."""
-        if self._every_steps and state.step % self._every_steps == 0:
+        """Show how far it is, and checkpoint in mid-epoch, when asked to."""
+        if self._tracker is not None:
+            self._progress.after_step(state)
+        if self._due(state.step):
             synchronise(state)
-            # No validation yet: infinity keeps it from being taken for the best.
-            self._report(state, {val_metric(state.config): float("inf")})
+            if self._kept is not None:
+                self._kept.add(state, None)
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again."""
         if self._tracker is not None:
-            self._tracker.log_epoch(state.epoch, metrics)
-            # To the job's log, where people look; Ray would print a `print` twice.
-            sys.stdout.write(_line(state, metrics) + "\n")
-            sys.stdout.flush()
-        self._report(state, metrics)
+            failures = self._kept.failures if self._kept is not None else 0
+            more = {"train/checkpoint_failures": float(failures), "train/workers": float(world_size())}
+            self._tracker.log_epoch(state.epoch, metrics | more)
+            self._progress.after_epoch(state, metrics)
+        if self._kept is not None:
+            self._kept.add(state, metrics[val_metric(state.config)])
+        self._heard({"epoch": state.epoch, "step": state.step, **metrics})
 
 
 def train_process(
@@ -85,7 +99,7 @@ def train_process(
     *,
     device: torch.device,
     wrap: Callable[[nn.Module], nn.Module],
-    saved: Callable[[], dict[str, Any] | None],
+    saved: Callable[[], bytes | None],
     reports: Reports,
 ) -> TrainState:
     """Train in this process, alone or as one of several, to the end.
@@ -96,7 +110,7 @@ def train_process(
         places: Where stores are.
         device: Where the network computes.
         wrap: Makes the network what is called in training, e.g. by `DistributedDataParallel`.
-        saved: Reads the `TrainState.state_dict` of the checkpoint to go on from, if there is one.
+        saved: The content of the checkpoint to go on from, if there is one; the same on all processes.
         reports: Told of steps and epochs.
 
     Raises:
@@ -125,10 +139,10 @@ def train_process(
     return fit(state, train_faces, val_faces, reports, micro_batch=share.micro_batch)
 
 
-def _resume(state: TrainState, saved: Callable[[], dict[str, Any] | None]) -> None:
+def _resume(state: TrainState, saved: Callable[[], bytes | None]) -> None:
     """In a function of its own, so that what was read does not stay in memory while training."""
-    if last := saved():
-        state.load_state_dict(last)
+    if content := saved():
+        state.load_state_dict(checkpoint.read(io.BytesIO(content), "the run's last checkpoint"))
 
 
 def _patterns(config: ExperimentConfig, store: S3Store, places: Settings) -> Patterns | None:
@@ -137,12 +151,3 @@ def _patterns(config: ExperimentConfig, store: S3Store, places: Settings) -> Pat
         return None
     uri = f"{places.patterns_uri}/{wanted}"
     return Patterns.from_json(get_by_digest(store, uri), uri)
-
-
-def _line(state: TrainState, metrics: dict[str, float]) -> str:
-    return (
-        f"epoch {state.epoch}/{state.config.train.epochs}  "
-        f"loss {metrics['train/loss']:.5f}  val nme {100 * metrics[val_metric(state.config)]:.2f} %  "
-        f"best {100 * state.best_nme:.2f} % (epoch {state.best_epoch})  "
-        f"{metrics['train/faces_per_second']:.0f} faces/s  waiting {100 * metrics['train/data_wait_fraction']:.0f} %"
-    )

@@ -35,6 +35,7 @@ class TrainState:
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: Schedule
+    steps_per_epoch: int
     average: WeightAverage[Network] | None = None
     """The running average of the weights, where the experiment asks for it."""
     epoch: int = 0
@@ -57,6 +58,11 @@ class TrainState:
         """Whether all epochs are done, or the last gain lies too far back."""
         train = self.config.train
         return self.epoch >= train.epochs or self.epoch - self.best_epoch >= train.early_stop_patience
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all epochs."""
+        return self.config.train.epochs * self.steps_per_epoch
 
     @property
     def result(self) -> Network:
@@ -83,10 +89,11 @@ class TrainState:
         Raises:
             CheckpointError: If it belongs to another experiment, or is of another format.
         """
-        if saved.get("format") != FORMAT:
-            raise CheckpointError(
-                f"checkpoint format must be {FORMAT}, got {saved.get('format')!r}; train from the start"
-            )
+        found = saved.get("format")
+        if found != FORMAT:
+            newer = isinstance(found, int) and found > FORMAT
+            way_out = "it is of a newer version: update adodn" if newer else "train again under a new run name"
+            raise CheckpointError(f"checkpoint format must be {FORMAT}, got {found!r}; {way_out}")
         mine = self.config.fingerprint()
         if saved["fingerprint"] != mine:
             raise CheckpointError(
@@ -125,6 +132,7 @@ def build_state(config: ExperimentConfig, network: Network, model: nn.Module, st
         model=model,
         optimiser=optimiser,
         schedule=Schedule(optimiser, config.train, config.train.epochs * steps),
+        steps_per_epoch=steps,
         average=WeightAverage(network, decay) if decay is not None else None,
         readings=Readings(lag=1 if next(network.parameters()).is_cuda else 0),
     )

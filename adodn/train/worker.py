@@ -1,27 +1,28 @@
 """What each worker of a Ray training runs; `distributed.py` starts it."""
 
 import logging
+import os
 import sys
-import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray.train
 import ray.train.torch
-from ray.train import Checkpoint, CheckpointUploadMode, ControllerError, UserCallback
+from ray.train import ControllerError, UserCallback
 
 from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
 from adodn.errors import AdodnError, StorageError, TrackingError
 from adodn.settings import Settings
-from adodn.train import checkpoint
-from adodn.train.peers import DATA_PARALLEL, rank
+from adodn.train.checkpoints import Checkpoints
+from adodn.train.loop import val_metric
+from adodn.train.peers import DATA_PARALLEL, from_rank_zero, rank
 from adodn.train.process import Reports, Share, train_process
-from adodn.train.state import TrainState
-from adodn.train.uploads import Uploads
+from adodn.train.progress import Progress
 
 if TYPE_CHECKING:
     from adodn.tracking import Tracker
@@ -31,20 +32,32 @@ def run(given: dict[str, Any]) -> None:
     """Train as one of the workers of a Ray training, from its last checkpoint on."""
     _quiet_ray()
     places = settings.get()
-    tracker = _tracker_of(given, places) if rank() == 0 else None
-    train_process(
-        ExperimentConfig.from_json(given["config"]),
-        Share(**given["share"]),
-        places,
-        device=ray.train.torch.get_device(),
-        wrap=partial(
-            ray.train.torch.prepare_model,
-            move_to_device=False,
-            parallel_strategy_kwargs=DATA_PARALLEL,
-        ),
-        saved=_saved,
-        reports=Reports(_RayReport(S3Store.from_settings(places)), tracker, given["checkpoint_every_steps"]),
-    )
+    config = ExperimentConfig.from_json(given["config"])
+    first = rank() == 0
+    tracker = _tracker_of(given, places) if first else None
+    kept = Checkpoints(S3Store.from_settings(places), f"{places.runs_uri}/{given['run_name']}") if first else None
+    with kept or nullcontext(), _system_metrics(given["tracking_run_id"], places):
+        train_process(
+            config,
+            Share(**given["share"]),
+            places,
+            device=ray.train.torch.get_device(),
+            wrap=partial(
+                ray.train.torch.prepare_model,
+                move_to_device=False,
+                parallel_strategy_kwargs=DATA_PARALLEL,
+            ),
+            # One reads, so that all start from the same, whatever a process that is slow to die still saves.
+            saved=lambda: from_rank_zero(kept.claim() if kept else None),
+            # Metrics only: checkpoints are ours. All workers report, as Ray's barrier demands.
+            reports=Reports(
+                kept,
+                tracker,
+                ray.train.report,
+                Progress(val_metric(config), places.log_format),
+                _Due(given["checkpoint_every_steps"]),
+            ),
+        )
     if tracker is not None:
         tracker.finish()  # sends what an outage held back
 
@@ -66,7 +79,7 @@ class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
             raise ControllerError(error)
 
 
-def own_error(failures: Mapping[int, BaseException]) -> AdodnError | None:
+def own_error(failures: Mapping[Any, BaseException]) -> AdodnError | None:
     """The first error of our own that a worker raised, if one did: others fail for its sake."""
     for failure in failures.values():
         for candidate in (failure, failure.__cause__):
@@ -99,32 +112,42 @@ def _tracker_of(given: dict[str, Any], places: Settings) -> "Tracker":
     return tracker
 
 
-def _saved() -> dict[str, Any] | None:
-    """The run's last checkpoint, if it has one."""
-    last = ray.train.get_checkpoint()
-    if last is None:
-        return None
-    with last.as_directory() as folder:
-        return checkpoint.read(Path(folder) / checkpoint.FILE_NAME, last.path)
+def _system_metrics(tracking_run_id: str, places: Settings) -> AbstractContextManager[None]:
+    """Of this node, by the first of its workers."""
+    context = ray.train.get_context()
+    if context.get_local_rank() != 0 or not places.system_metrics_every_s:
+        return nullcontext()
+    from adodn.system_metrics import watched  # MLflow, as above
+
+    node = f"node_{context.get_node_rank()}"
+    return watched(places.mlflow_tracking_uri, tracking_run_id, node, every_s=places.system_metrics_every_s)
 
 
-class _RayReport:
-    """Tells Ray of metrics, with a checkpoint from rank 0; all workers report, as Ray's barrier demands."""
+class _Due:
+    """Whether there must be a checkpoint after a step; all workers call it after each.
 
-    def __init__(self, store: S3Store) -> None:
-        self._storage = ray.train.get_context().get_storage()
-        self._uploads = Uploads(store, f"s3://{self._storage.experiment_fs_path}")
+    Args:
+        every_steps: As was asked for; None: between epochs none.
+        every_s: While a node of the group is about to be taken away, about so often; and so often it is asked for.
+    """
 
-    def __call__(self, state: TrainState, metrics: dict[str, float]) -> None:
-        sent = self._sent(state) if rank() == 0 else None
-        ray.train.report(
-            {"epoch": state.epoch, "step": state.step, **metrics},
-            checkpoint=sent,
-            # Not by Ray, whose copy that fails would leave the other workers waiting at the barrier for ever.
-            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
-        )
+    def __init__(self, every_steps: int | None, every_s: float = 5.0) -> None:
+        self._every_steps, self._every_s = every_steps, every_s
+        # Off, there is nobody who would tell.
+        self._watches = os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0"
+        self._look_after = 0
+        self._looked = 0, time.monotonic()
 
-    def _sent(self, state: TrainState) -> Checkpoint | None:
-        with tempfile.TemporaryDirectory() as folder:
-            uri = self._uploads.send(checkpoint.save(state, Path(folder)))
-        return Checkpoint(uri.removeprefix("s3://"), self._storage.storage_filesystem) if uri else None
+    def __call__(self, step: int) -> bool:
+        asked = self._every_steps is not None and step % self._every_steps == 0
+        return self._must_leave(step) or asked
+
+    def _must_leave(self, step: int) -> bool:
+        """Whether there is notice. To ask is a meeting of all workers: not after each step, but after the same ones."""
+        if not self._watches or step < self._look_after:
+            return False
+        now, (before, then) = time.monotonic(), self._looked
+        step_s = (now - then) / (step - before) if before else self._every_s
+        agreed = from_rank_zero(b"%d" % (step + max(1, int(self._every_s / step_s))))
+        self._look_after, self._looked = int(agreed or 0), (step, now)
+        return ray.train.get_preemption_info() is not None

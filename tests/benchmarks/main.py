@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.benchmarks import (
     bench_backbones,
+    bench_checkpoint,
     bench_geometry,
     bench_gpu,
     bench_loader,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "search_sampler": bench_sampler.run,
     "train_step": bench_training.run,
     "nuclear_norm": bench_training.run,
+    "checkpoint": bench_checkpoint.run,
     "training_parts": bench_step.run_parts,
     "training_loop": bench_step.run_loop,
     "training_workers": bench_step.run_workers,

@@ -4,7 +4,6 @@ with s3_server(Path(folder)) as store:
     store.put("s3://adodn/a", b"…")
 """
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 from adodn.data.store import S3Store
 from infra import health
 from infra.config import RayShare, StackConfig
+from infra.credentials import OWNER, Credentials
 from infra.folder import StackFolder
 from infra.services import SERVICES, base_environment
 from tests.ports import free_ports
@@ -23,11 +23,23 @@ from tests.ports import free_ports
 
 @contextmanager
 def s3_server(home: Path) -> Iterator[S3Store]:
-    """Starts the server, waits until it is healthy, and ends it afterwards."""
+    """Starts the server, waits until it is healthy, and ends it afterwards; the answer is its owner's."""
+    with configured_server(home) as config:
+        yield store_of(config, OWNER)
+
+
+def store_of(config: StackConfig, role: str) -> S3Store:
+    """The server as a role sees it."""
+    pair = config.credentials.s3[role]
+    return S3Store(endpoint_url=config.url("s3"), access_key=pair.access_key, secret_key=SecretStr(pair.secret_key))
+
+
+@contextmanager
+def configured_server(home: Path) -> Iterator[StackConfig]:
+    """The same, and what it was started with."""
     folder = StackFolder(home)
     folder.create()
-    keys = {"s3_access_key": "bench", "s3_secret_key": os.urandom(16).hex(), "ray_auth_token": ""}
-    config = StackConfig(folder=folder, ports=free_ports(), ray=RayShare(), **keys)
+    config = StackConfig(folder=folder, ports=free_ports(), ray=RayShare(), credentials=Credentials.of({}))
     command = SERVICES["s3"].command(config)
     with folder.log("s3").open("wb") as log:
         server = subprocess.Popen(
@@ -35,11 +47,7 @@ def s3_server(home: Path) -> Iterator[S3Store]:
         )
         try:
             _wait(config)
-            yield S3Store(
-                endpoint_url=config.url("s3"),
-                access_key=config.s3_access_key,
-                secret_key=SecretStr(config.s3_secret_key),
-            )
+            yield config
         finally:
             server.kill()  # its data is thrown away
             server.wait()

@@ -17,12 +17,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from adodn import publish, settings
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.models import CrossProtocolNet, SingleBranchNet
+from infra import deployments
 from tests.prefect_client import flow_run, prefect, run_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
@@ -118,7 +118,7 @@ def written(flow_run_id: str) -> Iterator[str]:
     """Names of the tasks that wrote a shard, not from a cache, in the flows that a flow run called."""
     called = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)]))
     with (
-        temporary_settings({PREFECT_API_URL: settings.get().prefect_api_url}),
+        deployments.on_the_stack(),
         get_client(sync_client=True) as client,
     ):
         for run in client.read_task_runs(flow_run_filter=called, limit=200):

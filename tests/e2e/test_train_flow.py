@@ -95,15 +95,10 @@ def test_an_unknown_deployment_is_one_clear_error(deployed: None, name: str, wor
 
 @pytest.mark.parametrize(
     "parameters",
-    [
-        {"recipe": "nope"},
-        {"workers": 0},
-        {"no_such_parameter": 1},
-        {"run_name": "x; rm -rf /"},
-    ],
+    [{"no_such_parameter": 1}, {"run_name": "x; rm -rf /"}],
 )
 def test_bad_parameters_are_refused_before_any_work(deployed: None, parameters: dict[str, Any]) -> None:
-    """The server or the client refuses; no flow run is made."""
+    """The client or the server refuses; no flow run is made. All that is refused: `tests/unit/test_flow_rules.py`."""
     done = prefect("deployment", "run", "train-adodn", "--params", json.dumps(parameters))
 
     assert done.returncode == 1, done.stdout

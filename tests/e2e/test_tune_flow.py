@@ -4,7 +4,6 @@ pytest tests/e2e/test_tune_flow.py
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -38,7 +37,7 @@ def test_a_search_ends_with_its_best_config_trained_anew_and_registered(deployed
     assert artifact("search-history").startswith("data:image/png;base64,")
 
 
-def test_a_study_ends_with_its_table_and_picture(deployed: None, tmp_path: Path) -> None:
+def test_a_study_ends_with_its_table_and_picture(deployed: None) -> None:
     """`study-adodn`, its trainings done before: a row for each variant beside the paper's figure, and a picture."""
     places = settings.get()
     store = S3Store.from_settings(places)
@@ -46,7 +45,7 @@ def test_a_study_ends_with_its_table_and_picture(deployed: None, tmp_path: Path)
     manifest = read_manifest(store, uri)
     base = recipes.adodn_smoke().on_dataset(manifest.digest, manifest.landmark_protocol)
     for training in studies.get("ablation").trainings(base, range(1)).values():
-        leave_behind(store, training, places, tmp_path)
+        leave_behind(store, training, places)
     asked = {"seeds": 1, "dataset_uri": uri}
 
     done = prefect("deployment", "run", "study-adodn", "--watch", "--params", json.dumps(asked))

@@ -184,7 +184,7 @@ def test_fault_51_a_store_away(two: tuple[int, int], proxied: FaultProxy, monkey
 def test_fault_56_a_wrong_name_or_password_is_said(stack: object, proxied: FaultProxy) -> None:
     """403 for a host that the server does not know, 401 for a password: each with what to set."""
     proxied.spoil("GET", "registered-models/get", answer(401, "Unauthorized"), times=9)
-    with pytest.raises(TrackingError, match="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
+    with pytest.raises(TrackingError, match="ADODN_MLFLOW_USERNAME and ADODN_MLFLOW_PASSWORD"):
         promote()
 
 

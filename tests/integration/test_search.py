@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from adodn import recipes, settings
 from adodn.data.store import S3Store
-from adodn.train import alone
+from adodn.train.checkpoint_index import INDEX
 from infra import processes
 from infra.stack import StackInfo
 from tests.processes import TIMEOUT_S
@@ -203,7 +203,7 @@ def test_a_trial_whose_process_dies_goes_on(stack: StackInfo, space: Path) -> No
         stderr=subprocess.PIPE,
         text=True,
     )
-    store, index = S3Store.from_settings(settings.get()), f"{settings.get().runs_uri}/crashed-0000/{alone.INDEX}"
+    store, index = S3Store.from_settings(settings.get()), f"{settings.get().runs_uri}/crashed-0000/{INDEX}"
     wait_for(lambda: store.exists(index))
     (victim,) = (one for one in processes.marked(stack.home, "ray") if "ImplicitFunc" in " ".join(one.cmdline()))
     victim.kill()
@@ -219,8 +219,9 @@ def test_a_trial_whose_process_dies_goes_on(stack: StackInfo, space: Path) -> No
     assert sorted(metric.step for metric in history) == [1, 2, 3, 4, 5, 6]
 
 
-def test_ctrl_c_says_how_to_go_on(stack: StackInfo, space: Path) -> None:
-    """Interrupted by the terminal's signal, no trial is left running, and the message has the command."""
+def test_a_stopped_search_says_how_to_go_on(stack: StackInfo, space: Path) -> None:
+    """SIGTERM does what Ctrl-C does, and Ctrl-C after it disturbs nothing: no trial is left running, one line says how
+    to go on."""
     process = subprocess.Popen(
         command(space, name="stopped"),
         stderr=subprocess.PIPE,
@@ -230,11 +231,14 @@ def test_ctrl_c_says_how_to_go_on(stack: StackInfo, space: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: running("stopped"))
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=TIMEOUT_S)
 
     assert process.returncode == 130, said[-3000:]
-    assert "adodn search --name stopped --resume" in said
+    assert said.count("adodn search --name stopped --resume") == 1
+    assert "Traceback" not in said
     assert not running("stopped")
 
 
@@ -252,3 +256,14 @@ def running(name: str) -> bool:
     except storage.SearchError:
         return False
     return any(trial.state.name == "RUNNING" for trial in study.trials)
+
+
+def test_fault_64_what_tune_keeps_holds_no_secrets(resumed: object) -> None:
+    """Ray Tune pickles the store that it writes to into a file on that store; its keys must not be in it."""
+    places = settings.get()
+    store = S3Store.from_settings(places)
+    kept = {info.uri: store.get(info.uri) for info in store.list(f"{places.runs_uri}/searches")}
+    assert [uri for uri in kept if uri.endswith("/tuner.pkl")]
+    secrets = [places.s3_secret_key, places.mlflow_password, places.ray_auth_token, places.prefect_auth_string]
+    hidden = [secret.get_secret_value().rpartition(":")[2].encode() for secret in secrets]
+    assert [uri for uri, content in kept.items() for secret in hidden if secret in content] == []

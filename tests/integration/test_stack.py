@@ -1,5 +1,6 @@
 """The local stack, run for real: what it opens, what it refuses, and what outlives a SIGKILL."""
 
+import base64
 import json
 import os
 import signal
@@ -49,6 +50,29 @@ def http(url: str, body: Any = None, **headers: str) -> Any:
         return json.loads(response.read())
 
 
+def prefect(path: str, body: Any = None) -> Any:
+    """A request to Prefect as its own clients make it: signed in, and with a token where something may change."""
+    headers = basic(settings.get().prefect_auth_string.get_secret_value())
+    base = settings.get().prefect_api_url
+    return http(base + path, body, **headers, **({} if body is None else csrf_token()))
+
+
+def csrf_token() -> dict[str, str]:
+    headers = basic(settings.get().prefect_auth_string.get_secret_value())
+    token = http(f"{settings.get().prefect_api_url}/csrf-token?client=tests", **headers)["token"]
+    return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
+
+
+def mlflow(path: str, body: Any = None) -> Any:
+    places = settings.get()
+    signed_in = basic(f"{places.mlflow_username}:{places.mlflow_password.get_secret_value()}")
+    return http(f"{places.mlflow_tracking_uri}/api/2.0/mlflow/{path}", body, **signed_in)
+
+
+def basic(user_and_password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(user_and_password.encode()).decode()}
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + RECOVERY_S
     while not condition():
@@ -65,14 +89,13 @@ def stored(stack: Stack) -> Callable[[], None]:
     """Stores one thing in each service that keeps things; the answer checks that all are still there."""
     config = settings.get()
     s3().put_object(Bucket=config.bucket, Key="tests/kept", Body=b"kept")
-    mlflow_url, prefect_url = f"{config.mlflow_tracking_uri}/api/2.0/mlflow/experiments", config.prefect_api_url
-    http(f"{mlflow_url}/create", {"name": "kept"})
-    http(f"{prefect_url}/variables/", {"name": "kept", "value": "kept"})
+    mlflow("experiments/create", {"name": "kept"})
+    prefect("/variables/", {"name": "kept", "value": "kept"})
 
     def check() -> None:
         assert s3().get_object(Bucket=config.bucket, Key="tests/kept")["Body"].read() == b"kept"
-        assert http(f"{mlflow_url}/get-by-name?experiment_name=kept")["experiment"]["name"] == "kept"
-        assert http(f"{prefect_url}/variables/name/kept")["value"] == "kept"
+        assert mlflow("experiments/get-by-name?experiment_name=kept")["experiment"]["name"] == "kept"
+        assert prefect("/variables/name/kept")["value"] == "kept"
 
     return check
 
@@ -96,8 +119,8 @@ def test_secrets_are_private(stack: Stack) -> None:
     """The secrets stand in files that only their owner reads, and in no command line and no log."""
     assert stat.S_IMODE((stack.home / "stack.env").stat().st_mode) == 0o600
     assert stat.S_IMODE((stack.home / "data").stat().st_mode) == 0o700
-    config = settings.get()
-    hidden = [config.s3_secret_key.get_secret_value(), config.ray_auth_token.get_secret_value()]
+    hidden = secrets_of(stack.home)
+    assert len(hidden) >= 5
     assert all(len(secret) == 64 for secret in hidden)
     seen = [" ".join(process.cmdline()) for process in processes.marked(stack.home)]
     seen += [path.read_text(errors="replace") for path in (stack.home / "logs").iterdir()]
@@ -138,6 +161,43 @@ def test_ray_wants_its_token(stack: Stack, headers: dict[str, str]) -> None:
     assert caught.value.code in {401, 403}
 
 
+@pytest.mark.parametrize("headers", [{}, basic("adodn:wrong"), basic("adodn:")])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/flow_runs/count", {}), ("/deployments/filter", {}), ("/csrf-token?client=x", None), ("/admin/version", None)],
+)
+def test_prefect_wants_its_password(stack: Stack, path: str, body: Any, headers: dict[str, str]) -> None:
+    """Prefect tells and does nothing for who has no password, or a wrong one, though he has a token against forgery."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        http(settings.get().prefect_api_url + path, body, **csrf_token(), **headers)
+    assert caught.value.code == 401
+
+
+def test_prefect_wants_a_token_against_forgery(stack: Stack) -> None:
+    """A page that a signed-in browser visits cannot make it change anything; nor may another origin read answers."""
+    url = settings.get().prefect_api_url + "/variables/"
+    signed_in = basic(settings.get().prefect_auth_string.get_secret_value())
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        http(url, {"name": "forged", "value": "x"}, **signed_in)
+    assert caught.value.code == 403
+    asked = urllib.request.Request(
+        settings.get().prefect_api_url + "/health", headers={"Origin": "http://evil.example"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.headers.get("Access-Control-Allow-Origin") not in {"*", "http://evil.example"}
+
+
+@pytest.mark.parametrize("headers", [{}, basic("adodn:wrong"), basic("admin:password1234")])
+@pytest.mark.parametrize(
+    "path", ["api/2.0/mlflow/experiments/search?max_results=1", "api/2.0/mlflow-artifacts/artifacts?path=0"]
+)
+def test_mlflow_wants_its_password(stack: Stack, path: str, headers: dict[str, str]) -> None:
+    """Neither runs nor artifacts are shown to who has no password, or a wrong one."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        http(f"{settings.get().mlflow_tracking_uri}/{path}", **headers)
+    assert caught.value.code == 401
+
+
 def test_bucket_typo_creates_nothing(stack: Stack) -> None:
     """Writing to a bucket that is not there fails, as on AWS."""
     with pytest.raises(ClientError) as caught:
@@ -148,8 +208,8 @@ def test_bucket_typo_creates_nothing(stack: Stack) -> None:
 
 def test_prefect_takes_what_its_own_client_sends(stack: Stack) -> None:
     """A null limit means the server's default; `prefect deploy` relies on it, and FastAPI from 0.151 on refuses it."""
-    url = f"{settings.get().prefect_api_url}/work_pools/local/workers/filter"
-    assert [worker["name"] for worker in http(url, {"limit": None, "offset": None})] == ["local"]
+    found = prefect("/work_pools/local/workers/filter", {"limit": None, "offset": None})
+    assert [worker["name"] for worker in found] == ["local"]
 
 
 def test_cli_speaks_json(stack: Stack) -> None:
@@ -255,6 +315,17 @@ def test_down_without_a_stack_is_fine(tmp_path: Path, monkeypatch: pytest.Monkey
     enter_home(monkeypatch, tmp_path / "none")
     assert local_stack.down() is False
     assert {service.state for service in local_stack.status()} == {"stopped"}
+
+
+def secrets_of(home: Path) -> list[str]:
+    """Every secret of a stack, as `stack.env` names them."""
+    lines = (line.partition("=") for line in (home / "stack.env").read_text().splitlines())
+    known = {name: value.rpartition(":")[2] for name, _, value in lines}
+    return [
+        value
+        for name, value in known.items()
+        if name.endswith(("SECRET_KEY", "PASSWORD", "TOKEN", "STRING", "SESSION_KEY"))
+    ]
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,71 +1,51 @@
-"""Training on a real Ray cluster: the number of workers and the death of one change nothing.
+"""Training on a real Ray cluster: the number of workers changes nothing. What is killed on purpose is in tests/chaos.
 
 pytest tests/integration/test_training.py
 """
 
-import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
-from adodn import datasets, settings
+from adodn import settings
 from adodn.data.cache import ShardCache
 from adodn.data.loader import ShardLoader
-from adodn.data.manifest import ImagePolicy
-from adodn.data.shards import read_manifest, shard_dataset
+from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.errors import ShardError
 from adodn.protocols import get as get_protocol
 from adodn.recipes import adodn_smoke
 from adodn.train import alone
 from adodn.train.loaders import on_data
-from infra import processes
 from infra.stack import StackInfo
 from tests.processes import TIMEOUT_S
+from tests.training_runs import (
+    DOUBLE,
+    EPOCHS,
+    checkpoints,
+    finished,
+    losses,
+    small_dataset,
+    start,
+    tracked,
+    train_command,
+)
 
 pytestmark = pytest.mark.integration
-
-FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
-EPOCHS = 2
-DOUBLE = ("--set", "train.precision=fp64", "--set", f"train.epochs={EPOCHS}")
-"""In fp32, training magnifies the rounding of another order of summation to a per cent within these few steps."""
 
 
 @pytest.fixture(scope="module")
 def dataset_uri(stack: StackInfo) -> str:
     """A small rendered dataset on the stack's S3."""
-    places = settings.get()
-    raw = datasets.open("synthetic", None, **FACES)
-    uri, _ = shard_dataset(raw, S3Store.from_settings(places), places.datasets_uri, ImagePolicy())
-    return uri
-
-
-def train_command(dataset_uri: str, run_name: str, *words: str) -> list[str]:
-    command = [sys.executable, "-m", "adodn.cli", "train", "--recipe", "adodn_smoke", "--dataset", dataset_uri]
-    return [*command, "--run-name", run_name, "--json", *words]
-
-
-def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, errors = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, errors[-3000:]
-    assert "TrainingReport(" not in out + errors  # Ray's own line for each report
-    outcome: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
-    return outcome
-
-
-def start(dataset_uri: str, run_name: str, *words: str) -> subprocess.Popen[str]:
-    command = train_command(dataset_uri, run_name, *words)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return small_dataset()
 
 
 @pytest.fixture(scope="module")
@@ -79,26 +59,6 @@ def undisturbed(dataset_uri: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def calm(undisturbed: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """What an undisturbed training with two workers comes to."""
     return undisturbed[0]
-
-
-def losses(outcome: dict[str, Any]) -> list[float]:
-    client = MlflowClient(settings.get().mlflow_tracking_uri)
-    history = client.get_metric_history(outcome["tracking_run_id"], "train/loss")
-    return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
-
-
-def worker_processes(home: Path) -> Iterator[psutil.Process]:
-    for process in processes.marked(home, "ray"):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                yield process
-        except psutil.Error:
-            continue
-
-
-def checkpoints(run_name: str) -> int:
-    store = S3Store.from_settings(settings.get())
-    return sum(info.uri.endswith("state.pt") for info in store.list(f"{settings.get().runs_uri}/{run_name}/"))
 
 
 def test_one_worker_computes_what_two_compute(undisturbed: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -123,27 +83,6 @@ def test_one_process_alone_computes_what_ray_trains(
     assert outcome["val_nme"] == undisturbed[1]["val_nme"]
 
 
-def test_a_killed_worker_changes_nothing(stack: StackInfo, dataset_uri: str, calm: dict[str, Any]) -> None:
-    """SIGKILL in mid-epoch: the run goes on at its last checkpoint and ends with the very same losses.
-
-    Not the very same validation: running statistics are averaged at each checkpoint, of which the calm run has fewer,
-    so they round otherwise.
-    """
-    process = start(dataset_uri, "killed", "--checkpoint-steps", "2", *DOUBLE)
-    deadline = time.monotonic() + TIMEOUT_S
-    while checkpoints("killed") < 1 and time.monotonic() < deadline:
-        time.sleep(0.3)
-    victims = list(worker_processes(stack.home))
-    assert len(victims) == 2
-    victims[-1].kill()
-
-    outcome = finished(process)
-
-    assert losses(outcome) == losses(calm)
-    assert outcome["val_nme"] == pytest.approx(calm["val_nme"], rel=1e-9)
-    assert outcome["epochs"] == EPOCHS
-
-
 def test_a_run_keeps_its_checkpoint_address_and_pictures(calm: dict[str, Any]) -> None:
     """MLflow shows where the best checkpoint lies, how training went, and what became of the low-rank matrix."""
     client = MlflowClient(settings.get().mlflow_tracking_uri)
@@ -153,6 +92,16 @@ def test_a_run_keeps_its_checkpoint_address_and_pictures(calm: dict[str, Any]) -
         "training/history.png",
         "training/spectrum.png",
     ]
+
+
+def test_a_run_shows_its_speed_and_its_machine(calm: dict[str, Any]) -> None:
+    """Beside losses: throughput, the share of time that waits for data, and what the node was doing meanwhile."""
+    metrics = MlflowClient(settings.get().mlflow_tracking_uri).get_run(calm["tracking_run_id"]).data.metrics
+
+    assert metrics["train/faces_per_second"] > 0
+    assert 0 <= metrics["train/data_wait_fraction"] < 1
+    assert 0 <= metrics["system/node_0/cpu_utilization_percentage"] <= 100
+    assert metrics["system/node_0/system_memory_usage_megabytes"] > 100
 
 
 def test_a_finished_run_is_not_trained_again(dataset_uri: str, calm: dict[str, Any]) -> None:
@@ -182,7 +131,7 @@ def test_mlflow_down_is_one_clear_error(dataset_uri: str) -> None:
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "http://127.0.0.1:9" in done.stderr
     assert time.monotonic() - began < 90
-    assert checkpoints("untracked") == 0
+    assert checkpoints("untracked") == set()
 
 
 def test_an_unknown_recipe_is_one_clear_error(dataset_uri: str) -> None:
@@ -198,10 +147,8 @@ def test_an_unknown_recipe_is_one_clear_error(dataset_uri: str) -> None:
 
 def test_what_no_restart_mends_is_one_error_at_once(stack: StackInfo) -> None:
     """A shard that is damaged on S3 ends the training at its first failure: one line, no traceback, no second try."""
-    places = settings.get()
-    store = S3Store.from_settings(places)
-    raw = datasets.open("synthetic", None, **{**FACES, "seed": 9})
-    uri, manifest = shard_dataset(raw, store, places.datasets_uri, ImagePolicy())
+    store, uri = S3Store.from_settings(settings.get()), small_dataset(seed=9)
+    manifest = read_manifest(store, uri)
     damaged = f"{uri.removesuffix('/manifest.json')}/{manifest.splits['train'][0].name}"
     content = bytearray(store.get(damaged))
     content[len(content) // 2] ^= 1
@@ -214,9 +161,7 @@ def test_what_no_restart_mends_is_one_error_at_once(stack: StackInfo) -> None:
     assert len(re.findall(rf"^error: {damaged}: must be .* shard the dataset again$", errors, re.MULTILINE)) == 1
     assert "Traceback" not in out + errors
     assert len(set(re.findall(r"RayTrainWorker pid=(\d+)", out + errors))) == 1
-    client = MlflowClient(places.mlflow_tracking_uri)
-    experiment = client.get_experiment_by_name("adodn").experiment_id
-    (run,) = client.search_runs([experiment], "attributes.run_name = 'damaged'")
+    (run,) = tracked("damaged")
     assert run.info.status == "FAILED"
 
 

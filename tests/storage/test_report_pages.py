@@ -59,9 +59,9 @@ def test_a_page_is_kept_with_the_run_that_trained_the_model(
     run_id = tracker.start("first", fingerprint=CONFIG.fingerprint(), params={})
     torch.manual_seed(0)
     network = models.build_for(CONFIG)
-    checkpoint.save(build_state(CONFIG, network, network, 1), tmp_path)
+    content = checkpoint.to_bytes(build_state(CONFIG, network, network, 1).state_dict())
     address = f"{places.runs_uri}/first/best"
-    store.put(f"{address}/{checkpoint.FILE_NAME}", (tmp_path / checkpoint.FILE_NAME).read_bytes())
+    store.put(f"{address}/{checkpoint.FILE_NAME}", content)
     outcome = Outcome(run_name="first", checkpoint_uri=address, val_nme=0.5, epochs=1, tracking_run_id=run_id)
     publish.write_outcome(outcome, places)
 

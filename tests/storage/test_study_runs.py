@@ -39,7 +39,7 @@ def test_a_run_is_measured_once_on_each_dataset(
 ) -> None:
     """Asked again it answers from storage, without its checkpoint; on other faces it would have to measure."""
     uri = sharded(s3, s3_folder, 0)
-    outcome = leave_behind(s3, Training.of(on_data(s3, uri), seed=1), places, tmp_path)
+    outcome = leave_behind(s3, Training.of(on_data(s3, uri), seed=1), places)
     measured = publish.measure(*publish.load_checkpoint(outcome.checkpoint_uri, places), uri, places).report.errors
 
     first = evaluated_once(outcome, uri, places)
@@ -63,7 +63,7 @@ def test_a_finished_study_is_told_and_not_trained(
     assert listed.exit_code == 0, listed.output
     assert len(set(json.loads(listed.stdout)["runs"].values())) == 5
     for training in STUDIES["ablation"].trainings(on_data(s3, uri), [0]).values():
-        leave_behind(s3, training, places, tmp_path)
+        leave_behind(s3, training, places)
 
     done = CliRunner().invoke(build("study"), [*words, "--subset", "challenging", "--out", str(tmp_path / "out")])
 

@@ -3,9 +3,9 @@
 pytest tests/storage/test_uploads.py
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.fault_proxy import FaultProxy, answer
 
 pytestmark = pytest.mark.integration
 FULL = answer(403, "QuotaExceeded")
+CONTENT = bytes(range(250)) * 50_000
 
 
 @pytest.fixture
@@ -25,15 +26,14 @@ def proxy(s3: S3Store) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def uploads(s3: S3Store, s3_folder: str, proxy: FaultProxy) -> Uploads:
-    return Uploads(replace(s3, endpoint_url=proxy.url, pause_s=0.01), s3_folder)
+def write(s3: S3Store, s3_folder: str, proxy: FaultProxy) -> Callable[[], None]:
+    """Sends a checkpoint through the proxy."""
+    store = replace(s3, endpoint_url=proxy.url, pause_s=0.01)
 
+    def put() -> None:
+        store.put(f"{s3_folder}/state.pt", CONTENT)
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "state.pt"
-    path.write_bytes(bytes(range(250)) * 50_000)
-    return path
+    return put
 
 
 def full(proxy: FaultProxy, times: int) -> None:
@@ -41,36 +41,76 @@ def full(proxy: FaultProxy, times: int) -> None:
     proxy.spoil("PUT", "state.pt", FULL, times=times)
 
 
-def test_what_was_sent_lies_there_whole(uploads: Uploads, file: Path, s3: S3Store) -> None:
-    """Byte for byte."""
-    folder_uri = uploads.send(file)
+def test_the_training_does_not_wait_for_a_write_but_the_next_does() -> None:
+    """`start` returns while the write runs; a second one begins only when the first is done."""
+    may_end, events = threading.Event(), list[str]()
 
-    assert s3.get(f"{folder_uri}/state.pt") == file.read_bytes()
+    def slow() -> None:
+        assert may_end.wait(600)
+        events.append("first is done")
+
+    uploads = Uploads()
+    uploads.start(slow)
+    events.append("training goes on")
+    may_end.set()
+    uploads.start(lambda: events.append("second is done"))
+    uploads.finish()
+
+    assert events == ["training goes on", "first is done", "second is done"]
 
 
 def test_a_full_bucket_is_tolerated_twice_in_a_row(
-    uploads: Uploads, file: Path, proxy: FaultProxy, s3: S3Store, caplog: pytest.LogCaptureFixture
+    write: Callable[[], None], proxy: FaultProxy, s3: S3Store, s3_folder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each time with a warning that says why; a success begins the count anew; nothing half-sent is visible."""
+    """Each time with a warning that says why; a success begins the count anew; all are counted."""
+    uploads = Uploads()
     for _ in range(2):
-        full(proxy, 1)
-        assert uploads.send(file) is None
-        full(proxy, 1)
-        assert uploads.send(file) is None
+        for _ in range(2):
+            full(proxy, 1)
+            uploads.start(write)
+            uploads.settle()
         proxy.mend()
-        assert uploads.send(file) is not None
+        uploads.start(write)
+        uploads.settle()
 
-    assert sum("QuotaExceeded" in record.message for record in caplog.records) == 4
+    assert sum("QuotaExceeded" in record.message for record in caplog.records) == uploads.failures == 4
+    assert s3.get(f"{s3_folder}/state.pt") == CONTENT
 
 
 def test_the_third_refusal_in_a_row_ends_the_training(
-    uploads: Uploads, file: Path, proxy: FaultProxy, s3: S3Store, s3_folder: str
+    write: Callable[[], None], proxy: FaultProxy, s3: S3Store, s3_folder: str
 ) -> None:
-    """The error names the place, the reason and the way out."""
+    """The error names the place, the reason and the way out; nothing half-sent is visible."""
+    uploads = Uploads()
     full(proxy, 3)
-    assert uploads.send(file) is None
-    assert uploads.send(file) is None
+    for _ in range(3):
+        uploads.start(write)
 
-    with pytest.raises(CheckpointError, match=r"3 times in a row: s3://.*checkpoint_.*Quota.*start the run again"):
-        uploads.send(file)
-    assert not [info for info in s3.list(s3_folder) if info.uri.endswith("state.pt")]
+    with pytest.raises(CheckpointError, match=r"3 times in a row: s3://.*state.pt.*Quota.*start the run again"):
+        uploads.settle()
+    assert not s3.exists(f"{s3_folder}/state.pt")
+
+
+def test_the_last_write_of_a_training_is_tried_again(
+    write: Callable[[], None], proxy: FaultProxy, s3: S3Store, s3_folder: str
+) -> None:
+    """Else its best weights might be lost for one refusal."""
+    uploads = Uploads()
+    full(proxy, 2)
+    uploads.start(write)
+    uploads.finish()
+
+    assert (uploads.failures, s3.get(f"{s3_folder}/state.pt")) == (2, CONTENT)
+
+
+def test_an_error_of_our_own_is_not_a_failure_to_tolerate() -> None:
+    """What the write itself says, such as that another process saves this run, comes to whoever trains."""
+
+    def refused() -> None:
+        raise CheckpointError("another")
+
+    uploads = Uploads()
+    uploads.start(refused)
+
+    with pytest.raises(CheckpointError, match=r"^another$"):
+        uploads.finish()

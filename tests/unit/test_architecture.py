@@ -11,10 +11,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HOMES = {
     "prefect": ("flows/", "infra/", "adodn/prefect_plugin.py"),
     "ray": (
-        *("adodn/train/distributed.py", "adodn/train/worker.py", "flows/", "tune/", "infra/"),
+        *(f"adodn/train/{name}.py" for name in ("distributed", "peer_group", "scaling", "worker")),
+        *("flows/", "tune/", "infra/"),
         "adodn/matrix/cluster.py",  # cells of a matrix are tasks; `adodn/evaluate` itself needs no cluster
     ),
-    "mlflow": ("adodn/mlflow_server.py", "adodn/tracking.py", "adodn/registry/"),
+    "mlflow": ("adodn/mlflow_server.py", "adodn/tracking.py", "adodn/system_metrics.py", "adodn/registry/"),
     "optuna": ("tune/",),
     "boto3": ("adodn/data/store.py", "infra/"),
     "botocore": ("adodn/data/store.py", "infra/"),
@@ -67,8 +68,21 @@ def test_the_rule_sees_imports_wherever_they_stand(tmp_path: Path) -> None:
     assert set(imported_packages(file)) == {"ray", "mlflow"}
 
 
-RUNS_CODE = ("pickle.load", "pickle.loads", "torch.jit.load", "torch.export.load", "mlflow.pytorch.load_model")
-"""Reading with these can run what a file says."""
+RUNS_CODE = (
+    *(
+        "pickle.load",
+        "pickle.loads",
+        "pickle.Unpickler",
+        "marshal.load",
+        "marshal.loads",
+        "shelve.open",
+        "eval",
+        "exec",
+    ),
+    *("torch.jit.load", "torch.export.load", "mlflow.pytorch.load_model", "pandas.read_pickle", "pd.read_pickle"),
+    *("yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen", "shutil.unpack_archive"),
+)
+"""Reading with these can run what a file says, or write out of a folder."""
 
 
 def unsafe_readers(path: Path) -> Iterator[str]:
@@ -80,6 +94,10 @@ def unsafe_readers(path: Path) -> Iterator[str]:
                 yield "torch.load without weights_only=True"
             if called in RUNS_CODE or called.startswith(("joblib.", "cloudpickle.", "mlflow.pyfunc.load")):
                 yield called
+            if called.endswith((".extract", ".extractall")):
+                yield f"{called}, which writes where the archive says"
+            if options.get("shell", "False") != "False":
+                yield f"{called} through a shell"
             if options.get("allow_pickle", "False") != "False":
                 yield f"{called} with allow_pickle"
 
@@ -94,7 +112,8 @@ def test_the_rule_sees_what_runs_code(tmp_path: Path) -> None:
     file = tmp_path / "reads.py"
     file.write_text(
         "torch.load(f)\ntorch.load(f, weights_only=False)\npickle.loads(b)\nnp.load(f, allow_pickle=True)\n"
+        "tar.extractall(d)\nyaml.load(t)\nsubprocess.run(c, shell=True)\nmarshal.loads(b)\n"
         "torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\njson.loads(t)\n"
     )
 
-    assert len(list(unsafe_readers(file))) == 4
+    assert len(list(unsafe_readers(file))) == 8

@@ -28,6 +28,7 @@ def test_every_promised_benchmark_exists() -> None:
         "search_sampler",
         "train_step",
         "nuclear_norm",
+        "checkpoint",
         "training_parts",
         "training_loop",
         "training_workers",

@@ -28,12 +28,12 @@ def understood(words: list[str]) -> dict[str, Any]:
 def test_the_command_says_all_that_the_flow_was_told() -> None:
     """Run, recipe, changes, datasets, workers, memory and the model to begin with arrive as they were given."""
     config = experiment("adodn_smoke", 2, {"train.seed": 5, "loss.regression": "wing"})
-    crew = Workers(count=3, gpu=True, micro_batch=8)
+    crew = Workers(count=3, gpu=True, micro_batch=8, fewest=1)
 
     given = understood(command("r", "adodn_smoke", config, ["s3://a/1", "s3://a/2"], crew, from_model="models:/m@x"))
 
     assert (given["recipe"], given["run_name"], given["dataset"]) == ("adodn_smoke", "r", ["s3://a/1", "s3://a/2"])
-    assert (given["workers"], given["gpu"], given["micro_batch"]) == (3, True, 8)
+    assert (given["workers"], given["min_workers"], given["gpu"], given["micro_batch"]) == (3, 1, True, 8)
     assert given["from_model"] == "models:/m@x"
     assert recipes.get("adodn_smoke").with_fields(parse_changes(given["change"])) == config
 
@@ -43,7 +43,7 @@ def test_what_is_not_asked_for_is_left_to_the_command() -> None:
     crew = Workers(count=1, gpu=False, micro_batch=None)
     given = understood(command("r", "adodn_smoke", recipes.adodn_smoke(), ["s3://a/1"], crew))
 
-    assert (given["gpu"], given["micro_batch"], given["from_model"]) == (False, None, "")
+    assert (given["gpu"], given["micro_batch"], given["min_workers"], given["from_model"]) == (False, None, None, "")
     assert not given["change"]
 
 

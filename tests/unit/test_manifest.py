@@ -46,7 +46,26 @@ def test_any_other_byte_is_another_dataset() -> None:
         pytest.param(changed(surprise=1), "not a Manifest: surprise", id="an unknown field"),
         pytest.param(changed(splits={"train": [entry()], "val": [entry()]}), "shards named twice: train-0", id="twice"),
         pytest.param(changed(splits={"train": [entry(samples=0)]}), "samples", id="a shard without faces"),
-        pytest.param(changed(splits={"train": [entry(name="../train-000000.tar")]}), "name", id="out of its folder"),
+        *(
+            pytest.param(changed(splits={"train": [entry(name=name)]}), "name", id=f"out of its folder: {name}")
+            for name in (
+                *(
+                    "../train-000000.tar",
+                    "../../x",
+                    "/etc/passwd",
+                    "..",
+                    "a/../train-000000.tar",
+                    "train-000000.tar/..",
+                ),
+                *("http://169.254.169.254/train-000000.tar", "s3://other/train-000000.tar", "pipe:id", "file:///x.tar"),
+                *("train-000000.tar\n", "train-000000.tar; id", "..\\train-000000.tar", "%2e%2e/train-000000.tar"),
+            )
+        ),
+        *(
+            pytest.param(changed(**{field: value}), field, id=f"{field}: {value}")
+            for field in ("dataset", "version")
+            for value in ("../../x", "/etc", "http://169.254.169.254/", "", "a\n")
+        ),
         pytest.param(changed(splits={"train": [entry(sha256="0")]}), "sha256", id="no digest"),
     ],
 )

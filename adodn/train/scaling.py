@@ -1,0 +1,151 @@
+"""How many workers a training has: of the numbers that can share its batch, the largest that the cluster has room for.
+
+    room = Room(per_worker={"CPU": 1.0}, sizes=worker_counts(config, fewest=1, most=4), patience_s=300)
+    await_room(room)
+    Trainer(worker.run, room=room, …).fit()
+
+Ray itself takes any number between two, and waits for ever where there are too few. Its policy is no public interface:
+this file is the only one that knows of it, and `test_elastic.py` fails where another release has changed it.
+"""
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.autoscaler.sdk import request_resources
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.preemption import _get_draining_nodes
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    ScalingDecision,
+)
+
+from adodn.errors import ResourcesError
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What a training asks of a cluster."""
+
+    per_worker: dict[str, float]
+    """Resource → amount, e.g. CPU and GPU."""
+    sizes: tuple[int, ...]
+    """Numbers of workers that will do, ascending."""
+    patience_s: float
+    """How long it waits for the least of them."""
+
+    def __str__(self) -> str:
+        asked = " and ".join(f"{amount:g} {kind}" for kind, amount in self.per_worker.items())
+        return f"{self.sizes[0]} workers of {asked} each"
+
+    def refused(self, waited_s: float) -> ResourcesError:
+        """The error for a cluster that has not become large enough."""
+        has = ", ".join(f"{ray.cluster_resources().get(kind, 0):g} {kind}" for kind in self.per_worker)
+        return ResourcesError(
+            f"the training asks for {self}, the Ray cluster has {has} on {len(_alive())} nodes, and no more came in "
+            f"{waited_s / 60:.1f} minutes; ask for fewer workers or less for each, or add nodes and start the run "
+            "again under its name; --wait-minutes waits longer"
+        )
+
+
+def await_room(room: Room) -> None:
+    """Wait until the cluster is large enough, busy or not; a cluster that grows by itself is asked to.
+
+    Raises:
+        ResourcesError: If it is not, after `room.patience_s`.
+    """
+    start, fewest = time.monotonic(), room.sizes[0]
+    if capacity(room.per_worker) >= fewest:
+        return
+    minutes = room.patience_s / 60
+    sys.stderr.write(f"waiting up to {minutes:.1f} minutes for room in the Ray cluster: {room}\n")
+    request_resources(bundles=[room.per_worker] * fewest)
+    try:
+        while capacity(room.per_worker) < fewest:
+            if (waited_s := time.monotonic() - start) >= room.patience_s:
+                raise room.refused(waited_s)
+            time.sleep(min(_LOOK_S, room.patience_s))
+    finally:
+        request_resources(bundles=[])
+
+
+def capacity(per_worker: dict[str, float]) -> int:
+    """Workers that the cluster's nodes would hold if nothing else ran there."""
+    wanted = {kind: amount for kind, amount in per_worker.items() if amount > 0}
+    return sum(
+        min(math.floor(node["Resources"].get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
+        for node in _alive()
+    )
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def startup_error(error: object, room: Room) -> ResourcesError | None:
+    """What Ray's giving up on starting workers means; None if it is another error."""
+    if not isinstance(error, WorkerGroupStartupTimeoutError):
+        return None
+    free = ", ".join(f"{ray.available_resources().get(kind, 0):g} {kind}" for kind in room.per_worker)
+    return ResourcesError(
+        f"the training asks for {error.num_workers} workers of {room.per_worker} each, but other work holds the Ray "
+        f"cluster, where {free} are free; wait for it or ask for less, then start the run again under its name"
+    )
+
+
+class Trainer(TorchTrainer):  # type: ignore[misc]  # Ray is not typed
+    """Ray's trainer, whose group of workers has only sizes that can share the batch.
+
+    Args:
+        args: As `TorchTrainer`.
+        room: What the training asks for.
+        kwargs: As `TorchTrainer`.
+    """
+
+    def __init__(self, *args: Any, room: Room, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._room = room
+
+    def _initialize_and_run_controller(self, **given: Any) -> Any:
+        if self.scaling_config.elasticity_enabled:
+            given["scaling_policy"] = _Sizes(self.scaling_config, self._room)
+        return super()._initialize_and_run_controller(**given)
+
+
+class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
+    """Takes the largest of some sizes that there is room for, and waits for the smallest no longer than it may."""
+
+    def __init__(self, scaling_config: Any, room: Room) -> None:
+        super().__init__(scaling_config)
+        self._room = room
+        self._waiting_since: float | None = None
+
+    def _count_possible_workers(self, reserved_resources: Any) -> int:
+        leaving = _get_draining_nodes()  # where nothing new is started
+        staying = {node: has for node, has in reserved_resources.items() if node not in leaving}
+        possible = super()._count_possible_workers(staying)
+        return max((size for size in self._room.sizes if size <= possible), default=0)
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """Called by Ray's controller, over and over, while there are no workers.
+
+        Raises:
+            ResourcesError: If there has been no room for too long.
+        """
+        decision = super().make_decision_for_non_running_worker_group()
+        if not isinstance(decision, NoopDecision):
+            self._waiting_since = None
+            return decision
+        now = time.monotonic()
+        self._waiting_since = self._waiting_since or now
+        if now - self._waiting_since >= self._room.patience_s:
+            raise self._room.refused(now - self._waiting_since)
+        time.sleep(min(_LOOK_S, self._room.patience_s))  # it asks again at once
+        return decision

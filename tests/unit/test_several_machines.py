@@ -1,0 +1,96 @@
+"""What can be told without another machine: where Ray may listen, who may join it, and the interface of an address.
+
+pytest tests/unit/test_several_machines.py
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from adodn.errors import StackError
+from adodn.settings import Settings
+from adodn.train.peer_group import interface_of
+from infra.config import HOST, StackConfig, StackPorts, require_free
+from infra.folder import StackFolder
+from infra.join import become_node
+from infra.services import SERVICES
+
+
+def wanted(home: Path) -> StackConfig:
+    folder = StackFolder(home)
+    folder.create()
+    return StackConfig.wanted(folder)
+
+
+def test_by_default_ray_is_for_this_machine_alone(tmp_path: Path) -> None:
+    """So are all services: no command of theirs names another address."""
+    config = wanted(tmp_path)
+
+    assert config.ray_address.startswith(f"{HOST}:")
+    argv = SERVICES["ray"].command(config).argv
+    assert argv[argv.index("--node-ip-address") + 1] == HOST
+
+
+def test_ray_alone_gets_the_address_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its dashboard and job server stay on loopback; the address is written down for others."""
+    monkeypatch.setenv("ADODN_RAY_HOST", "10.1.2.3")
+    config = wanted(tmp_path)
+    config.save()
+
+    commands = {name: SERVICES[name].command(config).argv for name in SERVICES}
+    assert [name for name, argv in commands.items() if any("10.1.2.3" in word for word in argv)] == ["ray"]
+    assert commands["ray"][commands["ray"].index("--dashboard-host") + 1] == HOST
+    assert f"ADODN_RAY_ADDRESS=10.1.2.3:{config.ports.ray_gcs}\n" in config.folder.env.read_text()
+    assert StackConfig.recorded(config.folder).ray_address == config.ray_address
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "224.0.0.1", "machine", ""])
+def test_ray_is_not_opened_to_the_world(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any address at all, a public one, a name: refused with the rule."""
+    monkeypatch.setenv("ADODN_RAY_HOST", host)
+
+    with pytest.raises(StackError, match=r"host: .*ADODN_RAY_"):
+        wanted(tmp_path)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    """Before anything is started."""
+    with pytest.raises(StackError, match=r"ADODN_RAY_HOST must be an address of this machine .* '10\.255\.255\.1'"):
+        require_free(StackPorts(), "10.255.255.1")
+
+
+def test_an_interface_is_found_by_its_address() -> None:
+    """Loopback by 127.0.0.1; none by an address that this machine has not."""
+    assert interface_of("127.0.0.1") in ("lo", "lo0")
+    assert interface_of("10.255.255.1") is None
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    with socket.create_server((HOST, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:6380", "localhost:6380"])
+def test_nobody_joins_a_ray_that_is_for_one_machine(address: str) -> None:
+    """The error says what to do on that machine."""
+    with pytest.raises(StackError, match="ADODN_RAY_HOST=ITS_ADDRESS adodn up"):
+        become_node(Settings(ray_address=address), num_cpus=None)
+
+
+def test_a_machine_that_cannot_reach_s3_or_mlflow_does_not_join() -> None:
+    """What does not answer is named, with the tunnel that brings it here."""
+    with socket.create_server((HOST, 0)) as unused:
+        closed = unused.getsockname()[1]
+    with listening() as port:
+        places = Settings(ray_address="10.255.255.1:6380", s3_endpoint_url=f"http://{HOST}:{closed}")
+        with pytest.raises(StackError, match=rf"S3 does not answer .*ssh -N -L {closed}:127.0.0.1:{closed}"):
+            become_node(places, num_cpus=None)
+        mlflow = places.model_copy(
+            update={"s3_endpoint_url": f"http://{HOST}:{port}", "mlflow_tracking_uri": f"http://{HOST}:{closed}"}
+        )
+        with pytest.raises(StackError, match="MLflow does not answer"):
+            become_node(mlflow, num_cpus=None)
