@@ -75,7 +75,7 @@ def measured() -> list[str]:
 def validated(rounds: int = 2) -> list[str]:
     """Two real workers on this machine beside two that are simulated from what each takes when nothing is exchanged."""
     told = []
-    for number in range(rounds):
+    for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             pair = together(_one_of_two, Path(name) / "pair")
         real, apart, exchange = (statistics.mean(one[part] for one in pair) for part in ("step", "apart", "exchange"))
@@ -84,7 +84,7 @@ def validated(rounds: int = 2) -> list[str]:
         here = Cluster(workers=2, network_bytes_s=costs.gradient_bytes / exchange, hop_s=0.0)
         guess = epoch(costs, here, faces=32 * 1000, warm=True).seconds / 1000
         told.append(
-            f"round {number}: two workers, 16 faces each: {1000 * real:.0f} ms a step, simulated {1000 * guess:.0f} "
+            f"two workers, 16 faces each: {1000 * real:.0f} ms a step, simulated {1000 * guess:.0f} "
             f"({guess / real:.2f}); nothing exchanged {1000 * apart:.0f}, exchange by itself {1000 * exchange:.0f}"
         )
     return told
