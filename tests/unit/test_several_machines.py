@@ -19,25 +19,27 @@ from infra.join import become_node
 from infra.services import SERVICES
 
 
-def wanted(home: Path) -> StackConfig:
-    folder = StackFolder(home)
-    folder.create()
-    return StackConfig.wanted(folder)
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[StackFolder]:
+    made = StackFolder(tmp_path)
+    made.create()
+    yield made
+    made.remove_run()  # it may lie in /tmp
 
 
-def test_by_default_ray_is_for_this_machine_alone(tmp_path: Path) -> None:
+def test_by_default_ray_is_for_this_machine_alone(folder: StackFolder) -> None:
     """So are all services: no command of theirs names another address."""
-    config = wanted(tmp_path)
+    config = StackConfig.wanted(folder)
 
     assert config.ray_address.startswith(f"{HOST}:")
     argv = SERVICES["ray"].command(config).argv
     assert argv[argv.index("--node-ip-address") + 1] == HOST
 
 
-def test_ray_alone_gets_the_address_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_alone_gets_the_address_that_it_is_given(folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its dashboard and job server stay on loopback; the address is written down for others."""
     monkeypatch.setenv("ADODN_RAY_HOST", "10.1.2.3")
-    config = wanted(tmp_path)
+    config = StackConfig.wanted(folder)
     config.save()
 
     commands = {name: SERVICES[name].command(config).argv for name in SERVICES}
@@ -47,9 +49,9 @@ def test_ray_alone_gets_the_address_that_it_is_given(tmp_path: Path, monkeypatch
     assert StackConfig.recorded(config.folder).ray_address == config.ray_address
 
 
-def test_a_node_is_given_what_it_trains_with_and_no_more(tmp_path: Path) -> None:
+def test_a_node_is_given_what_it_trains_with_and_no_more(folder: StackFolder) -> None:
     """The trainer's keys and no other's; nothing of Prefect's password or the key of MLflow's sessions."""
-    config = wanted(tmp_path)
+    config = StackConfig.wanted(folder)
     config.save()
 
     text = config.folder.node_env.read_text()
@@ -63,12 +65,12 @@ def test_a_node_is_given_what_it_trains_with_and_no_more(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "224.0.0.1", "machine", ""])
-def test_ray_is_not_opened_to_the_world(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_not_opened_to_the_world(host: str, folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any address at all, a public one, a name: refused with the rule."""
     monkeypatch.setenv("ADODN_RAY_HOST", host)
 
     with pytest.raises(StackError, match=r"host: .*ADODN_RAY_"):
-        wanted(tmp_path)
+        StackConfig.wanted(folder)
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
