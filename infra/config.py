@@ -128,11 +128,12 @@ class StackConfig:
         return cls(folder=folder, ports=ports, ray=ray, credentials=secrets, databases=databases)
 
     def save(self) -> None:
-        """Write `stack.json` (ports and shares) and `stack.env` (endpoints and secrets, for `adodn.settings`)."""
+        """Write `stack.json` (ports, shares), `stack.env` and `node.env` (endpoints, secrets: see `adodn.settings`)."""
         record = {"ports": self.ports.model_dump(), "ray": self.ray.model_dump()}
         self.folder.write_private(self.folder.record, json.dumps(record, indent=2) + "\n")
         lines = {**_read_env(self.folder), **self._endpoints(), **self.credentials.lines(), **self.databases.lines()}
-        self.folder.write_private(self.folder.env, "".join(f"{name}={value}\n" for name, value in lines.items()))
+        self.folder.write_private(self.folder.env, _env_text(lines))
+        self.folder.write_private(self.folder.node_env, _env_text(self._endpoints() | self.credentials.of_a_node()))
 
     def _endpoints(self) -> dict[str, str]:
         return {
@@ -151,6 +152,10 @@ class StackConfig:
     def url(self, port_name: str) -> str:
         """`http://127.0.0.1:PORT` of a field of `StackPorts`."""
         return f"http://{HOST}:{getattr(self.ports, port_name)}"
+
+
+def _env_text(lines: dict[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
 
 
 def require_free(ports: StackPorts, ray_host: str = HOST) -> None:

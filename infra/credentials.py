@@ -70,6 +70,14 @@ class Credentials:
             kept |= {access: pair.access_key, secret: pair.secret_key}
         return kept
 
+    def of_a_node(self) -> dict[str, str]:
+        """What a machine is given that only trains: on S3 it is the trainer, and Prefect is none of its business."""
+        return self.s3["trainer"].variables() | {
+            "ADODN_MLFLOW_USERNAME": USER,
+            "ADODN_MLFLOW_PASSWORD": self.mlflow_password,
+            "ADODN_RAY_AUTH_TOKEN": self.ray_auth_token,
+        }
+
 
 def _s3_names(role: str) -> tuple[str, str]:
     prefix = "ADODN_S3" if role == OWNER else f"STACK_S3_{role.upper()}"

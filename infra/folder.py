@@ -36,6 +36,11 @@ class StackFolder:
         return self.home / "stack.env"
 
     @property
+    def node_env(self) -> Path:
+        """What another machine needs to take part in Ray here: its `stack.env`."""
+        return self.home / "node.env"
+
+    @property
     def record(self) -> Path:
         """Ports and shares of the last `adodn up`."""
         return self.home / "stack.json"

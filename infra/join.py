@@ -1,4 +1,4 @@
-"""This machine as one more node of another machine's Ray: what `adodn join` becomes, given that machine's `stack.env`.
+"""This machine as one more node of another machine's Ray: what `adodn join` becomes, given that machine's `node.env`.
 
     become_node(settings.get(), num_cpus=8)      # does not return
 
@@ -23,7 +23,7 @@ def become_node(places: Settings, num_cpus: int | None) -> NoReturn:
     """Check that all is reached that a training needs, then execute `ray start` in this process's place.
 
     Args:
-        places: Those of the first machine.
+        places: From the first machine's `node.env`.
         num_cpus: What Ray may hand out of this machine; None: all of them, or `ADODN_RAY_NUM_CPUS`.
 
     Raises:
@@ -43,7 +43,7 @@ def _require_all(places: Settings) -> str:
     if places.ray_address.rpartition(":")[0] in ("", HOST, "localhost"):
         raise StackError(
             f"Ray's head must have an address that other machines reach, stack.env says {places.ray_address!r}; on the "
-            "first machine run `ADODN_RAY_HOST=ITS_ADDRESS adodn up`, and copy its stack.env into $ADODN_HOME here"
+            "first machine run `ADODN_RAY_HOST=ITS_ADDRESS adodn up`; its node.env is the stack.env in $ADODN_HOME here"
         )
     _answer("S3", places.s3_endpoint_url)
     _answer("MLflow", places.mlflow_tracking_uri)

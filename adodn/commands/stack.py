@@ -81,7 +81,7 @@ def join(
         int | None, typer.Option(min=1, help="That Ray may hand out of this machine; default: all.")
     ] = None,
 ) -> None:
-    """Take part, until Ctrl-C, in the Ray of another machine, whose stack.env lies in $ADODN_HOME here.
+    """Take part, until Ctrl-C, in the Ray of another machine, whose node.env is stack.env in $ADODN_HOME here.
 
     There: ADODN_RAY_HOST=ITS_ADDRESS adodn up. S3 and MLflow are asked where stack.env says; those of the first
     machine's loopback come here by: ssh -N -L 8333:127.0.0.1:8333 -L 5500:127.0.0.1:5500 FIRST_MACHINE

@@ -4,7 +4,7 @@
         job = made.submit("calm", ["adodn", "train", …])
         made.nodes["b"].power_off()
 
-Each host has an `ADODN_HOME` of its own, with addresses and secrets in `stack.env`, as `adodn up` writes them.
+Each host has an `ADODN_HOME` of its own, whose `stack.env` is what `adodn up` writes for nodes.
 """
 
 import shutil
@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ray.job_submission import JobSubmissionClient
@@ -31,8 +32,9 @@ LOST_NODE = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
 }
-"""How soon Ray's head takes a silent node for lost: some 15 s instead of a minute."""
+"""How soon Ray's head takes a silent node for lost, and a node its head: some 15 s instead of a minute."""
 _PORTS = StackPorts.model_validate({})
 
 
@@ -49,16 +51,18 @@ class Cluster:
         ray = RayShare(host=self.head.address, num_cpus=1)
         self._config = replace(StackConfig.wanted(home), ports=_PORTS, ray=ray)
         self._config.save()
-        self._env_file = net.own.with_name("stack.env")
-        self._env_file.touch(0o600)
-        self._env_file.write_text("".join(self._moved_line(line) for line in home.env.open()))
+        for file in (home.env, home.node_env):
+            home.write_private(self._moved_file(file.name), "".join(map(self._moved_line, file.open())))
+
+    def _moved_file(self, name: str) -> Path:
+        return self.net.own.with_name(name)
 
     def _moved_line(self, line: str) -> str:
         return line.replace(HOST, (self.head if line.startswith("ADODN_RAY") else self.services).address)
 
     def settings(self) -> Settings:
         """What this process needs to look at the cluster's S3, MLflow and jobs."""
-        return Settings(_env_file=self._env_file)  # type: ignore[call-arg]
+        return Settings(_env_file=self._moved_file("stack.env"))  # type: ignore[call-arg]
 
     def store(self) -> S3Store:
         """The cluster's S3."""
@@ -68,7 +72,7 @@ class Cluster:
         """Of whatever runs on a host; makes its folder."""
         home = host.files / "home"
         home.mkdir(exist_ok=True)
-        shutil.copyfile(self._env_file, home / "stack.env")
+        shutil.copyfile(self._moved_file("node.env"), home / "stack.env")
         return {
             **base_environment(self._config),
             **LOST_NODE,

@@ -47,6 +47,21 @@ def test_ray_alone_gets_the_address_that_it_is_given(tmp_path: Path, monkeypatch
     assert StackConfig.recorded(config.folder).ray_address == config.ray_address
 
 
+def test_a_node_is_given_what_it_trains_with_and_no_more(tmp_path: Path) -> None:
+    """The trainer's keys and no other's; nothing of Prefect's password or the key of MLflow's sessions."""
+    config = wanted(tmp_path)
+    config.save()
+
+    text = config.folder.node_env.read_text()
+    node, secrets = Settings(_env_file=config.folder.node_env), config.credentials  # type: ignore[call-arg]
+    assert config.folder.node_env.stat().st_mode & 0o777 == 0o600
+    assert (node.s3_access_key, node.ray_address) == (secrets.s3["trainer"].access_key, config.ray_address)
+    for role in ("owner", "shards", "registry", "mlflow"):
+        assert secrets.s3[role].secret_key not in text
+    assert secrets.prefect_auth_string not in text
+    assert secrets.mlflow_session_key not in text
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "224.0.0.1", "machine", ""])
 def test_ray_is_not_opened_to_the_world(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any address at all, a public one, a name: refused with the rule."""
