@@ -113,6 +113,8 @@ def train(
             "run_name": run_name,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
+            # Asked here, for all: workers on nodes with other variables would wait for one another. Off, nobody tells.
+            "checkpoint_on_notice": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0",
         },
         scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.

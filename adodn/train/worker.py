@@ -1,7 +1,6 @@
 """What each worker of a Ray training runs; `distributed.py` starts it."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -55,7 +54,7 @@ def run(given: dict[str, Any]) -> None:
                 tracker,
                 ray.train.report,
                 Progress(val_metric(config), places.log_format),
-                _Due(given["checkpoint_every_steps"]),
+                _Due(given["checkpoint_every_steps"], given["checkpoint_on_notice"]),
             ),
         )
     if tracker is not None:
@@ -128,13 +127,12 @@ class _Due:
 
     Args:
         every_steps: As was asked for; None: between epochs none.
+        on_notice: Whether to look for notice of a node's end; the same on all workers.
         every_s: While a node of the group is about to be taken away, about so often; and so often it is asked for.
     """
 
-    def __init__(self, every_steps: int | None, every_s: float = 5.0) -> None:
-        self._every_steps, self._every_s = every_steps, every_s
-        # Off, there is nobody who would tell.
-        self._watches = os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0"
+    def __init__(self, every_steps: int | None, on_notice: bool, every_s: float = 5.0) -> None:
+        self._every_steps, self._on_notice, self._every_s = every_steps, on_notice, every_s
         self._look_after = 0
         self._looked = 0, time.monotonic()
 
@@ -144,7 +142,7 @@ class _Due:
 
     def _must_leave(self, step: int) -> bool:
         """Whether there is notice. To ask is a meeting of all workers: not after each step, but after the same ones."""
-        if not self._watches or step < self._look_after:
+        if not self._on_notice or step < self._look_after:
             return False
         now, (before, then) = time.monotonic(), self._looked
         step_s = (now - then) / (step - before) if before else self._every_s

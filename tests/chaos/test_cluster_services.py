@@ -7,6 +7,7 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -163,3 +164,19 @@ def test_both_come_back_with_their_database(services: Services) -> None:
 
     assert away == (int(services.in_the_worker["PREFECT_CLIENT_RETRY_EXTRA_CODES"]), 503)
     assert ask(prefect, PREFECT_USER)[0] == ask(mlflow, MLFLOW_USER, **here)[0] == 200
+
+
+def test_what_runs_in_the_worker_waits_for_prefects_database(services: Services) -> None:
+    """A command that falls into the gap comes through; without the worker's variable it is an error at once."""
+    command = [str(Path(sys.executable).parent / "prefect"), "work-pool", "inspect", "local"]
+    impatient = {name: v for name, v in services.in_the_worker.items() if name != "PREFECT_CLIENT_RETRY_EXTRA_CODES"}
+
+    services.postgres.kill()
+    first = subprocess.run(command, env=impatient, cwd=ROOT, capture_output=True, text=True)
+    back = threading.Timer(5, services.postgres.start)
+    back.start()
+    second = subprocess.run(command, env=services.in_the_worker, cwd=ROOT, capture_output=True, text=True)
+    back.join()
+
+    assert first.returncode != 0 and "500" in first.stdout + first.stderr
+    assert second.returncode == 0 and "process" in second.stdout, second.stdout + second.stderr

@@ -14,6 +14,8 @@ WALL_CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "
 STAMPS = {
     "adodn/data/cache.py": "a file's access time: after a jump, another shard goes first where room is needed",
     "adodn/registry/moves.py": "when a move was made, for people",
+    "adodn/train/progress.py": "a line of the log",
+    "infra/storage.py": "the term of a certificate",
     "adodn/tracking.py": "MLflow's time of a metric",
 }
 """Where the time of day is written down, and what for."""

@@ -1,6 +1,6 @@
-"""infra/SECURITY.md: every claim names tests that exist.
+"""infra/SECURITY.md and docs/reliability.md: every claim and every fault names tests that exist.
 
-pytest tests/unit/test_security_page.py
+pytest tests/unit/test_pages_name_tests.py
 """
 
 import ast
@@ -9,8 +9,11 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 PAGE = TESTS.parent / "infra" / "SECURITY.md"
+FAULTS = TESTS.parent / "docs" / "reliability.md"
 _ROW = re.compile(r"^\| (\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
 _TEST = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
+_FAULT = re.compile(r"^\| ([\d, ]+)(?: \([^)]*\))? \| .+ \| (.+) \|$", re.MULTILINE)
+_FILE = re.compile(r"`(test_\w+\.py)(?:::\w+)?`")
 
 
 def claims(text: str) -> list[tuple[int, list[tuple[str, str]]]]:
@@ -52,3 +55,16 @@ def test_a_claim_without_its_test_is_seen() -> None:
     """A test that was renamed, and a file that is gone."""
     page = "| 1 | a | `test_stack.py::test_renamed` |\n| 2 | b | `test_gone.py::test_x` |\n"
     assert missing(claims(page)) == ["claim 1: test_stack.py::test_renamed", "claim 2: test_gone.py::test_x"]
+
+
+def test_every_fault_has_a_row_with_tests_that_exist() -> None:
+    """Faults are numbered 1 to 64; what no test causes says so."""
+    text = FAULTS.read_text()
+    rows = [([int(number) for number in numbers.split(",")], tests) for numbers, tests in _FAULT.findall(text)]
+    in_other_rows = {39}  # with 42
+
+    assert {number for numbers, _ in rows for number in numbers} == set(range(1, 65)) - in_other_rows
+    assert [numbers for numbers, tests in rows if not _FILE.findall(tests) and "no test" not in tests] == []
+    assert missing([(numbers[0], _TEST.findall(tests)) for numbers, tests in rows]) == []
+    there = {path.name for path in TESTS.rglob("test_*.py")}
+    assert set(_FILE.findall(text)) - there == set()
