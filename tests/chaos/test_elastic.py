@@ -65,7 +65,10 @@ class Node:
         words += ["--num-cpus", f"{CPUS:.0f}", "--object-store-memory", "80000000"]
         words += ["--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
         self._process = subprocess.Popen(
-            [self._ray, *words], env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "tests.chaos.loopback_node", *words],
+            env=self._env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def give_notice(self, seconds: int) -> None:
