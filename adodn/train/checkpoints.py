@@ -40,6 +40,8 @@ class Checkpoints:
         self._index = Index(writer="", generation=0)
         self._damaged: list[Kept] = []
         """What the list on storage still names."""
+        self._lost: tuple[dict[str, Any], Kept] | None = None
+        """Of the checkpoints that storage has not taken, the one of least validation error: the best, if any is."""
         self._uploads = Uploads()
 
     def __enter__(self) -> "Checkpoints":
@@ -100,6 +102,18 @@ class Checkpoints:
         self._uploads.settle()
 
     def _write(self, saved: dict[str, Any], added: Kept) -> None:
+        """Save one, after the lost one if that would be the best: the outcome is the best, whenever storage failed."""
+        try:
+            if self._lost and added != self._lost[1] == better(self._index.best, self._lost[1]):
+                self._save(*self._lost)
+            self._lost = None
+            self._save(saved, added)
+        except StorageError:
+            if added.val_nme is not None and (self._lost is None or better(self._lost[1], added) == added):
+                self._lost = saved, added
+            raise
+
+    def _save(self, saved: dict[str, Any], added: Kept) -> None:
         content = checkpoint.to_bytes(saved)
         self._store.put(self._uri(added), content)
         self._commit(replace(added, sha256=_sha256(content)))
