@@ -78,11 +78,12 @@ def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
         val_nme=kept.val_nme,
         epochs=epochs,
         tracking_run_id=tracker.run_id,
+        sha256=kept.sha256,
     )
     # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
     tracker.tag("checkpoint", outcome.checkpoint_uri)
     tracker.log_bytes("training/history.png", history_figure(tracker.history()))
-    best, config = load_checkpoint(outcome.checkpoint_uri, places)
+    best, config = load_checkpoint(outcome, places)
     spectra = spectra_of_training(config, best, S3Store.from_settings(places), places.weights_uri)
     if spectra:
         tracker.log_bytes("training/spectrum.png", spectrum_figure(spectra))

@@ -3,6 +3,7 @@
 pytest tests/storage/test_hostile_checkpoints.py
 """
 
+import hashlib
 import io
 import json
 import os
@@ -106,6 +107,27 @@ def test_fault_57_a_hostile_checkpoint_is_refused(places: Settings, s3: S3Store,
         publish.load(name, places)
     assert folder in str(caught.value)
     assert not marker.exists()
+
+
+def test_another_checkpoint_than_the_run_ended_with_is_refused(places: Settings, s3: S3Store) -> None:
+    """Sound in itself, but put there since: what is measured and registered is what was trained."""
+    name = f"exchanged-{uuid4().hex}"
+    folder = f"{places.runs_uri}/{name}/checkpoint"
+    mine, other = (saved({"config": CONFIG, "network": {"x": torch.full((1,), value)}}) for value in (1.0, 2.0))
+    outcome = Outcome(
+        run_name=name,
+        checkpoint_uri=folder,
+        val_nme=0.1,
+        epochs=1,
+        tracking_run_id="r",
+        sha256=hashlib.sha256(mine).hexdigest(),
+    )
+    publish.write_outcome(outcome, places)
+    s3.put(f"{folder}/{checkpoint.FILE_NAME}", other)
+
+    for load in (lambda: publish.load(name, places), lambda: publish.load_checkpoint(outcome, places)):
+        with pytest.raises(CheckpointError, match=f"^{folder}.*sha256 must be {outcome.sha256}"):
+            load()
 
 
 @pytest.fixture
