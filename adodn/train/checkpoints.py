@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from adodn.data.store import S3Store
-from adodn.errors import CheckpointError, StorageError
+from adodn.errors import AnotherSavesError, CheckpointError, StorageError
 from adodn.train import checkpoint
 from adodn.train.checkpoint_index import PREFIX, Index, IndexFile, Kept, better
 from adodn.train.state import TrainState
@@ -127,7 +127,7 @@ class Checkpoints:
             if there is None or there.writer != after.writer:
                 if there is None or added not in there.named:
                     self._forget(self._uri(added))
-                raise CheckpointError(
+                raise AnotherSavesError(
                     f"{self._file.uri}: another process saves this run now, this one ends; start a run once, or under "
                     "two names"
                 )
