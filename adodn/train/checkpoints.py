@@ -35,7 +35,7 @@ class Checkpoints:
     """
 
     def __init__(self, store: S3Store, base_uri: str) -> None:
-        self._store, self._base_uri = store, base_uri
+        self._given, self._store, self._base_uri = store, store, base_uri
         self._file = IndexFile(store, base_uri)
         self._index = Index(writer="", generation=0)
         self._damaged: list[Kept] = []
@@ -67,6 +67,7 @@ class Checkpoints:
         Raises:
             CheckpointError: If there are some and none is whole, or what lists them is damaged.
         """
+        self._begin()
         while True:
             before = self._file.read()
             generation = before.generation + 1 if before else 0
@@ -103,6 +104,7 @@ class Checkpoints:
 
     def _write(self, saved: dict[str, Any], added: Kept) -> None:
         """Save one, after the lost one if that would be the best: the outcome is the best, whenever storage failed."""
+        self._begin()
         try:
             if self._lost and added != self._lost[1] == better(self._index.best, self._lost[1]):
                 self._save(*self._lost)
@@ -112,6 +114,10 @@ class Checkpoints:
             if added.val_nme is not None and (self._lost is None or better(self._lost[1], added) == added):
                 self._lost = saved, added
             raise
+
+    def _begin(self) -> None:
+        """What follows is all done within the deadline of one operation: the other workers may be waiting for it."""
+        self._store = self._file.store = self._given.within(self._given.deadline_s)
 
     def _save(self, saved: dict[str, Any], added: Kept) -> None:
         content = checkpoint.to_bytes(saved)

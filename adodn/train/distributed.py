@@ -59,8 +59,8 @@ class Resources:
     max_failures: int = 3
     """How many times the workers are started again after one died; a node that was taken away on notice is none."""
     hang_timeout_s: float = 600.0
-    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than the
-    deadline of one operation of the store, for which a worker may rightly keep them waiting."""
+    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than
+    the store's deadline, within which the first worker takes over or saves a checkpoint while they wait."""
     wait_minutes: float = 5.0
     """How long to wait for a cluster that is too small."""
     resize_s: float = 60.0

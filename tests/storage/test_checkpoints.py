@@ -18,7 +18,7 @@ from adodn.train import checkpoint
 from adodn.train.checkpoint_index import INDEX
 from adodn.train.checkpoints import Checkpoints, read_best
 from adodn.train.state import FORMAT, TrainState
-from tests.fault_proxy import FaultProxy, answer, lost_answer
+from tests.fault_proxy import FaultProxy, answer, late, lost_answer
 from tests.memory_training import small_config, small_state
 
 pytestmark = pytest.mark.integration
@@ -283,6 +283,23 @@ def test_a_lost_checkpoint_that_would_not_be_the_best_is_not_sent_again(
         save(kept, state, 0.2, 0.3)
 
     assert [entry["epoch"] for entry in listed(s3, s3_folder)["latest"]] == [3, 1]
+
+
+def test_all_that_the_others_wait_for_has_one_deadline(
+    s3: S3Store, s3_folder: str, state: TrainState, proxy: FaultProxy
+) -> None:
+    """Each operation by itself would be in time, and all together longer than a worker may keep the others waiting."""
+    begun(s3, s3_folder, state, 0.2, 0.1)
+    slow = replace(s3, endpoint_url=proxy.url, deadline_s=1.5, connect_timeout_s=0.5, read_timeout_s=1, attempts=1)
+    for method in ("HEAD", "GET", "PUT"):
+        proxy.spoil(method, "", late(0.7), times=ALWAYS)
+
+    with pytest.raises(StorageError, match=r"no time is left|tried 1 times"):
+        Checkpoints(slow, s3_folder).claim()
+    kept = Checkpoints(slow, s3_folder)
+    kept.add(state, 0.1)
+    kept._uploads.wait()
+    assert kept.failures == 1
 
 
 def test_a_checkpoint_of_another_model_or_format_is_refused(state: TrainState) -> None:
