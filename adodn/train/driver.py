@@ -2,15 +2,18 @@
 
 check(config, num_workers=2, micro_batch=None)
 tracker = start_tracking(config, dataset_uris, run_name, tags, places)
-outcome = conclude(tracker, run_name, places)
+with told_if_it_fails(tracker):
+    outcome = conclude(tracker, run_name, places)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from adodn import models
 from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
+from adodn.interrupts import undisturbed
 from adodn.plots import history_figure, spectrum_figure
 from adodn.provenance import git_commit
 from adodn.publish import Outcome, load_checkpoint, write_outcome
@@ -59,6 +62,23 @@ def start_tracking(
         ],
     )
     return tracker
+
+
+@contextmanager
+def told_if_it_fails(tracker: Tracker) -> Iterator[None]:
+    """Within, MLflow is told what ended the training early: FAILED by an error, KILLED by a person.
+
+    Not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it.
+    """
+    try:
+        yield
+    except Exception:
+        tracker.abandon("FAILED")
+        raise
+    except KeyboardInterrupt:
+        with undisturbed():
+            tracker.abandon("KILLED")
+        raise
 
 
 def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
