@@ -8,6 +8,7 @@
     ├── StorageError               the object store refused, or could not be reached
     ├── ConfigError                a recipe, config or parameter is unknown or not allowed
     ├── CheckpointError            a checkpoint or model file does not fit, or is damaged
+    │   └── AnotherSavesError      another process saves this run now
     ├── TrainingDivergedError      the loss is not finite
     ├── TrainingLostError          the processes of a training failed again and again
     ├── TrackingError              the MLflow server refused, or could not be reached
@@ -52,6 +53,10 @@ class ConfigError(AdodnError):
 
 class CheckpointError(AdodnError):
     """A checkpoint or model file does not fit, or is damaged."""
+
+
+class AnotherSavesError(CheckpointError):
+    """Another process saves this run now: one of a group that was given up, or of a training that was started twice."""
 
 
 class TrainingDivergedError(AdodnError):

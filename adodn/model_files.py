@@ -104,7 +104,7 @@ def build_network(config: ExperimentConfig, state: Mapping[str, torch.Tensor]) -
     network = models.build_for(config)
     try:
         network.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"weights do not fit the model of experiment {config.name!r}: {error}") from error
     return network.eval()
 

@@ -58,6 +58,8 @@ class Outcome:
     epochs: int
     """Epochs trained in all."""
     tracking_run_id: str
+    sha256: str = ""
+    """Of the best checkpoint's file; empty in outcomes of before it was kept, whose checkpoint is taken as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -176,19 +178,25 @@ def write_evaluation(run_name: str, measured: Measured, answer: dict[str, object
     store.put(evaluation_uri(run_name, REPORT, places), json.dumps(answer, sort_keys=True).encode())
 
 
-def load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, ExperimentConfig]:
-    """The network of a checkpoint on S3, in evaluation mode, and its experiment.
+def load_checkpoint(outcome: Outcome, places: Settings) -> tuple[Network, ExperimentConfig]:
+    """The network of a run's best checkpoint, in evaluation mode, and its experiment.
 
     Raises:
-        CheckpointError: If it is damaged.
+        CheckpointError: If it is damaged, or not the one that the run ended with.
     """
-    network, config, _ = _load_checkpoint(checkpoint_uri, places)
+    network, config, _ = _load_checkpoint(outcome, places)
     return network, config
 
 
-def _load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, ExperimentConfig, str]:
-    uri = f"{checkpoint_uri}/{checkpoint.FILE_NAME}"
+def _load_checkpoint(outcome: Outcome, places: Settings) -> tuple[Network, ExperimentConfig, str]:
+    uri = f"{outcome.checkpoint_uri}/{checkpoint.FILE_NAME}"
     content = S3Store.from_settings(places).get(uri)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if outcome.sha256 and sha256 != outcome.sha256:
+        raise CheckpointError(
+            f"{uri}: sha256 must be {outcome.sha256}, which the run ended with, got {sha256}; train again under a new "
+            "run name"
+        )
     saved = checkpoint.read(io.BytesIO(content), uri)
     try:
         config, weights = ExperimentConfig.from_json(saved["config"]), saved["network"]
@@ -200,7 +208,7 @@ def _load_checkpoint(checkpoint_uri: str, places: Settings) -> tuple[Network, Ex
         network = build_network(config, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{uri}: {error}") from error
-    return network, config, hashlib.sha256(content).hexdigest()
+    return network, config, sha256
 
 
 def load(model: str, places: Settings) -> tuple[Network, ExperimentConfig]:
@@ -231,7 +239,7 @@ def load_known(model: str, places: Settings) -> Known:
         network = build_network(files.config, files.state)
         return Known(network=network, config=files.config, origin=files.origin or own)
     outcome = read_outcome(model, places)
-    network, config, sha256 = _load_checkpoint(outcome.checkpoint_uri, places)
+    network, config, sha256 = _load_checkpoint(outcome, places)
     origin = ModelOrigin(
         source="run",
         run_id=outcome.tracking_run_id,

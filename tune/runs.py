@@ -61,7 +61,7 @@ def evaluated_once(
     known = _known(outcome.run_name, dataset_uri, places)
     if known and (put_on_record is None or "model_uri" in known.answer):
         return known
-    measured = publish.measure(*publish.load_checkpoint(outcome.checkpoint_uri, places), dataset_uri, places)
+    measured = publish.measure(*publish.load_checkpoint(outcome, places), dataset_uri, places)
     answer: dict[str, object] = json.loads(measured.report.to_json())
     if put_on_record is not None:
         published = publish.publish(measured, outcome.tracking_run_id, places, why=put_on_record)

@@ -7,12 +7,13 @@ Retries are our own, not botocore's, which begin none once an answer's body is b
 """
 
 import io
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
@@ -89,6 +90,8 @@ class S3Store:
     """Of one operation, all its tries and pauses; of a listing, of each page."""
     pause_s: float = 1
     """Longest pause after the first try; it doubles with every other."""
+    end: float = math.inf
+    """When, by the monotonic clock, all operations must be done (`within`)."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.deadline_s < self._step_s:
@@ -112,6 +115,10 @@ class S3Store:
             read_timeout_s=settings.s3_read_timeout_s,
             deadline_s=settings.s3_deadline_s,
         )
+
+    def within(self, seconds: float) -> "S3Store":
+        """The store, for operations that must all be done so many seconds from now; none begins later."""
+        return replace(self, end=time.monotonic() + seconds)
 
     def get(self, uri: str) -> bytes:
         """The whole object; its length, and its checksum where the store keeps one, are those that the store says."""
@@ -245,7 +252,10 @@ class S3Store:
 
     def _tried(self, operation: str, uri: str, request: _Request[_T]) -> _T:
         client = self._client()
-        tries = Tries(attempts=self.attempts, deadline_s=self.deadline_s, step_s=self._step_s, pause_s=self.pause_s)
+        deadline_s = min(self.deadline_s, self.end - time.monotonic())
+        if deadline_s <= 0:
+            raise StorageError(f"{uri}: {operation}: no time is left, what came before it took too long")
+        tries = Tries(attempts=self.attempts, deadline_s=deadline_s, step_s=self._step_s, pause_s=self.pause_s)
         while True:
             try:
                 return request(client, tries)
@@ -262,7 +272,7 @@ class S3Store:
             if not tries.pause():
                 raise StorageError(
                     f"{uri}: {operation}: {reason}; tried {tries.count} times in {tries.elapsed_s:.1f} s of at most "
-                    f"{self.deadline_s:g} s; is the store running and within reach? ADODN_S3_DEADLINE_S allows more"
+                    f"{deadline_s:g} s; is the store running and within reach? ADODN_S3_DEADLINE_S allows more"
                 )
 
 

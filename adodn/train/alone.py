@@ -15,7 +15,7 @@ from adodn.data.store import S3Store
 from adodn.publish import Outcome
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
-from adodn.train.driver import check, conclude, start_tracking
+from adodn.train.driver import check, conclude, start_tracking, told_if_it_fails
 from adodn.train.loop import val_metric
 from adodn.train.process import Reports, Share, train_process
 from adodn.train.progress import Progress
@@ -51,7 +51,7 @@ def train(
     check(config, num_workers=1, micro_batch=None)
     tracker = start_tracking(config, dataset_uris, run_name, {"workers": "1", **(tags or {})}, places)
     kept = Checkpoints(S3Store.from_settings(places), f"{places.runs_uri}/{run_name}")
-    try:
+    with told_if_it_fails(tracker):
         with kept:
             train_process(
                 config,
@@ -63,11 +63,3 @@ def train(
                 reports=Reports(kept, tracker, heard, Progress(val_metric(config), places.log_format)),
             )
         return conclude(tracker, run_name, places)
-    except Exception:
-        tracker.abandon("FAILED")
-        raise
-    except (
-        KeyboardInterrupt
-    ):  # not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it
-        tracker.abandon("KILLED")
-        raise

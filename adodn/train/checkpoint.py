@@ -41,11 +41,16 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, Any]:
         CheckpointError: If the file is missing, cut, or holds anything else.
     """
     try:
-        return cast(dict[str, Any], torch.load(source, map_location="cpu", weights_only=True))
+        found = torch.load(source, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{where}: not a readable checkpoint: {error}; train again under a new run name"
         ) from error
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{where}: not a checkpoint of ours: {type(found).__name__}; train again under a new run name"
+        )
+    return found
 
 
 def _copied(tree: Any) -> Any:

@@ -86,7 +86,7 @@ class IndexFile:
 
     def __init__(self, store: S3Store, base_uri: str) -> None:
         self.uri = f"{base_uri}/{INDEX}"
-        self._store = store
+        self.store = store
         self._version: str | None = None
 
     def read(self) -> Index | None:
@@ -96,9 +96,9 @@ class IndexFile:
             CheckpointError: If it is no such list, or of another format.
         """
         self._version = None
-        if not self._store.exists(self.uri):
+        if not self.store.exists(self.uri):
             return None
-        content, self._version = self._store.get_version(self.uri)
+        content, self._version = self.store.get_version(self.uri)
         try:
             tree = json.loads(content)
             found = tree.pop("format", None) if isinstance(tree, dict) else None
@@ -116,6 +116,6 @@ class IndexFile:
     def write(self, index: Index) -> bool:
         """Put this in the place of what was read last; False if it is no longer that."""
         content = json.dumps({"format": FORMAT, **asdict(index)}, sort_keys=True, indent=1).encode()
-        version = self._store.replace(self.uri, content, self._version)
+        version = self.store.replace(self.uri, content, self._version)
         self._version = version or self._version
         return version is not None

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from adodn.data.store import S3Store
-from adodn.errors import CheckpointError, StorageError
+from adodn.errors import AnotherSavesError, CheckpointError, StorageError
 from adodn.train import checkpoint
 from adodn.train.checkpoint_index import PREFIX, Index, IndexFile, Kept, better
 from adodn.train.state import TrainState
@@ -35,11 +35,13 @@ class Checkpoints:
     """
 
     def __init__(self, store: S3Store, base_uri: str) -> None:
-        self._store, self._base_uri = store, base_uri
+        self._given, self._store, self._base_uri = store, store, base_uri
         self._file = IndexFile(store, base_uri)
         self._index = Index(writer="", generation=0)
         self._damaged: list[Kept] = []
         """What the list on storage still names."""
+        self._lost: tuple[dict[str, Any], Kept] | None = None
+        """Of the checkpoints that storage has not taken, the one of least validation error: the best, if any is."""
         self._uploads = Uploads()
 
     def __enter__(self) -> "Checkpoints":
@@ -65,6 +67,7 @@ class Checkpoints:
         Raises:
             CheckpointError: If there are some and none is whole, or what lists them is damaged.
         """
+        self._begin()
         while True:
             before = self._file.read()
             generation = before.generation + 1 if before else 0
@@ -100,6 +103,23 @@ class Checkpoints:
         self._uploads.settle()
 
     def _write(self, saved: dict[str, Any], added: Kept) -> None:
+        """Save one, after the lost one if that would be the best: the outcome is the best, whenever storage failed."""
+        self._begin()
+        try:
+            if self._lost and added != self._lost[1] == better(self._index.best, self._lost[1]):
+                self._save(*self._lost)
+            self._lost = None
+            self._save(saved, added)
+        except StorageError:
+            if added.val_nme is not None and (self._lost is None or better(self._lost[1], added) == added):
+                self._lost = saved, added
+            raise
+
+    def _begin(self) -> None:
+        """What follows is all done within the deadline of one operation: the other workers may be waiting for it."""
+        self._store = self._file.store = self._given.within(self._given.deadline_s)
+
+    def _save(self, saved: dict[str, Any], added: Kept) -> None:
         content = checkpoint.to_bytes(saved)
         self._store.put(self._uri(added), content)
         self._commit(replace(added, sha256=_sha256(content)))
@@ -113,7 +133,7 @@ class Checkpoints:
             if there is None or there.writer != after.writer:
                 if there is None or added not in there.named:
                     self._forget(self._uri(added))
-                raise CheckpointError(
+                raise AnotherSavesError(
                     f"{self._file.uri}: another process saves this run now, this one ends; start a run once, or under "
                     "two names"
                 )

@@ -28,11 +28,11 @@ from ray.train import (
 from adodn import settings
 from adodn.config import ExperimentConfig, worker_counts
 from adodn.errors import AdodnError, StackError
-from adodn.interrupts import ended_alike, undisturbed
+from adodn.interrupts import ended_alike
 from adodn.publish import Outcome
 from adodn.settings import Settings
 from adodn.train import peer_group, scaling, worker
-from adodn.train.driver import check, conclude, start_tracking
+from adodn.train.driver import check, conclude, start_tracking, told_if_it_fails
 from adodn.train.failures import lost
 
 _ANSWER_S = 20.0
@@ -59,8 +59,8 @@ class Resources:
     max_failures: int = 3
     """How many times the workers are started again after one died; a node that was taken away on notice is none."""
     hang_timeout_s: float = 600.0
-    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than the
-    deadline of one operation of the store, for which a worker may rightly keep them waiting."""
+    """For how long a worker may not answer, or keep the others waiting, until it is taken for dead. More than
+    the store's deadline, within which the first worker takes over or saves a checkpoint while they wait."""
     wait_minutes: float = 5.0
     """How long to wait for a cluster that is too small."""
     resize_s: float = 60.0
@@ -124,17 +124,13 @@ def train(
         run_config=_run_config(run_name, resources, places, callbacks),
     )
     os.environ |= dict.fromkeys(_HANG_TIMEOUTS, str(resources.hang_timeout_s))
-    try:
-        with ended_alike():
-            trainer.fit()
-            return conclude(tracker, run_name, places)
-    except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
-        tracker.abandon("FAILED")
-        raise _cause(error, run_name, room) from error
-    except BaseException:
-        with undisturbed():
-            tracker.abandon("KILLED")
-        raise
+    with told_if_it_fails(tracker):
+        try:
+            with ended_alike():
+                trainer.fit()
+                return conclude(tracker, run_name, places)
+        except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
+            raise _cause(error, run_name, room) from error
 
 
 def _loader_threads(resources: Resources) -> int:

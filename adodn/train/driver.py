@@ -2,15 +2,18 @@
 
 check(config, num_workers=2, micro_batch=None)
 tracker = start_tracking(config, dataset_uris, run_name, tags, places)
-outcome = conclude(tracker, run_name, places)
+with told_if_it_fails(tracker):
+    outcome = conclude(tracker, run_name, places)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from adodn import models
 from adodn.config import ExperimentConfig, check_micro_batch, local_batch
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
+from adodn.interrupts import undisturbed
 from adodn.plots import history_figure, spectrum_figure
 from adodn.provenance import git_commit
 from adodn.publish import Outcome, load_checkpoint, write_outcome
@@ -61,6 +64,23 @@ def start_tracking(
     return tracker
 
 
+@contextmanager
+def told_if_it_fails(tracker: Tracker) -> Iterator[None]:
+    """Within, MLflow is told what ended the training early: FAILED by an error, KILLED by a person.
+
+    Not at SystemExit, by which Ray Tune ends a trial early: it says itself what became of it.
+    """
+    try:
+        yield
+    except Exception:
+        tracker.abandon("FAILED")
+        raise
+    except KeyboardInterrupt:
+        with undisturbed():
+            tracker.abandon("KILLED")
+        raise
+
+
 def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
     """Leave pictures and the checkpoint's address with the run, then the outcome on storage; answers the outcome.
 
@@ -78,11 +98,12 @@ def conclude(tracker: Tracker, run_name: str, places: Settings) -> Outcome:
         val_nme=kept.val_nme,
         epochs=epochs,
         tracking_run_id=tracker.run_id,
+        sha256=kept.sha256,
     )
     # Its address, not its bytes: the checkpoint lies on the same S3 as MLflow's files.
     tracker.tag("checkpoint", outcome.checkpoint_uri)
     tracker.log_bytes("training/history.png", history_figure(tracker.history()))
-    best, config = load_checkpoint(outcome.checkpoint_uri, places)
+    best, config = load_checkpoint(outcome, places)
     spectra = spectra_of_training(config, best, S3Store.from_settings(places), places.weights_uri)
     if spectra:
         tracker.log_bytes("training/spectrum.png", spectrum_figure(spectra))

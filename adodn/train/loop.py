@@ -22,13 +22,13 @@ from adodn.train.validation import MEAN_OF_DATASETS, mean_nme, nme_of_sources
 
 
 def val_metric(config: ExperimentConfig) -> str:
-    """What validation is logged as: NME by the usual normaliser of the model's protocol, or the mean over datasets."""
+    """What validation is logged as: NME by the usual normaliser of the model's protocol, or the mean over datasets.
+
+    It chooses the best epoch; the plateau schedule and early stopping watch it.
+    """
     if config.data.sources:
         return MEAN_OF_DATASETS
     return f"val/nme@{config.model.landmark_protocol.usual_normaliser}"
-
-
-"""What chooses the best epoch, what the plateau schedule and early stopping watch."""
 
 
 class Batches(Protocol):

@@ -6,11 +6,14 @@
 How optimiser, schedule and average change is in files of their own.
 """
 
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from pydantic import BaseModel, NonNegativeInt
+from torch import Tensor, nn
 
 from adodn.config import ExperimentConfig
 from adodn.errors import CheckpointError
@@ -18,7 +21,7 @@ from adodn.models.cnt import Network
 from adodn.train.averaging import WeightAverage
 from adodn.train.optimiser import build_optimiser
 from adodn.train.readings import Readings
-from adodn.train.schedule import Schedule
+from adodn.train.schedule import Schedule, ScheduleState
 
 FORMAT = 3
 
@@ -83,11 +86,11 @@ class TrainState:
             **{name: getattr(self, name) for name in _PROGRESS},
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave.
 
         Raises:
-            CheckpointError: If it belongs to another experiment, or is of another format.
+            CheckpointError: If it belongs to another experiment, is of another format, or is no state of a training.
         """
         found = saved.get("format")
         if found != FORMAT:
@@ -95,21 +98,67 @@ class TrainState:
             way_out = "it is of a newer version: update adodn" if newer else "train again under a new run name"
             raise CheckpointError(f"checkpoint format must be {FORMAT}, got {found!r}; {way_out}")
         mine = self.config.fingerprint()
-        if saved["fingerprint"] != mine:
+        if (theirs := saved.get("fingerprint")) != mine:
+            raise CheckpointError(f"checkpoint is of experiment {theirs}, this is {mine}; choose another run name")
+        try:
+            self._take_over(saved)
+        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:  # torch's and pydantic's
+            problem = textwrap.shorten(f"{type(error).__name__}: {error}", _LONGEST)
             raise CheckpointError(
-                f"checkpoint is of experiment {saved['fingerprint']}, this is {mine}; choose another run name"
-            )
+                f"checkpoint is not of a training as this one: {problem}; train again under a new run name"
+            ) from error
+
+    def _take_over(self, saved: Mapping[str, Any]) -> None:
+        progress = _Progress.model_validate({name: saved[name] for name in _Progress.model_fields})
         self.result.load_state_dict(saved["network"])
         if self.average:
             self.network.load_state_dict(saved["not_averaged"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
+        _require_fitting(self.optimiser)
+        self.schedule.load_state_dict(ScheduleState(**progress.schedule.model_dump()))  # type: ignore[typeddict-item]
         torch.set_rng_state(saved["rng"])
         for name in _PROGRESS:
-            setattr(self, name, saved[name])
+            setattr(self, name, getattr(progress, name))
 
 
-_PROGRESS = ("epoch", "step", "best_nme", "best_epoch", "loader", "epoch_sums", "epoch_steps")
+class _Plateaus(BaseModel, strict=True):
+    """A `ScheduleState` from a file."""
+
+    best: float
+    bad_epochs: NonNegativeInt
+    drops: NonNegativeInt
+
+
+class _Progress(BaseModel, strict=True):
+    """Numbers of a `TrainState` from a file."""
+
+    epoch: NonNegativeInt
+    step: NonNegativeInt
+    best_nme: float
+    best_epoch: NonNegativeInt
+    loader: dict[str, int | str]
+    epoch_sums: dict[str, float]
+    epoch_steps: list[list[float]]
+    schedule: _Plateaus
+
+
+_PROGRESS = [name for name in _Progress.model_fields if name != "schedule"]
+_LONGEST = 300
+
+
+def _require_fitting(optimiser: torch.optim.Optimizer) -> None:
+    """Refuse what torch takes over unseen, and would fail with at the first step.
+
+    Raises:
+        ValueError: If a moment is not of its weight's shape, or a learning rate is no number.
+    """
+    for weight, moments in optimiser.state.items():
+        for name, moment in moments.items():
+            if isinstance(moment, Tensor) and moment.ndim and moment.shape != weight.shape:
+                raise ValueError(f"{name} of a weight {tuple(weight.shape)} has shape {tuple(moment.shape)}")
+    for group in optimiser.param_groups:
+        if not isinstance(group["initial_lr"], float):
+            raise ValueError(f"initial_lr must be a number, got {group['initial_lr']!r}")
 
 
 def build_state(config: ExperimentConfig, network: Network, model: nn.Module, steps: int) -> TrainState:

@@ -15,7 +15,7 @@ from ray.train import ControllerError, UserCallback
 from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
-from adodn.errors import AdodnError, StorageError, TrackingError
+from adodn.errors import AdodnError, AnotherSavesError, StorageError, TrackingError
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
 from adodn.train.loop import val_metric
@@ -64,8 +64,13 @@ def run(given: dict[str, Any]) -> None:
 class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
     """Ends a training whose workers would fail again: a damaged shard, a loss that is not finite.
 
-    What another start may mend, a server that is away or a process that died, is Ray's to try again.
+    What another start may mend, a server that is away or a process that died, is Ray's to try again. So, once, is that
+    another process saves the run: a worker of a group that was given up, which was frozen and woke, took it over.
+    Twice, and somebody has started the run twice.
     """
+
+    def __init__(self) -> None:
+        self._displaced = False
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called by Ray's controller when workers failed.
@@ -74,6 +79,9 @@ class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
             ControllerError: Ray's, for what it does not try again.
         """
         error = own_error(worker_exceptions)
+        if isinstance(error, AnotherSavesError) and not self._displaced:
+            self._displaced = True
+            return
         if error is not None and not isinstance(error, StorageError | TrackingError):
             raise ControllerError(error)
 

@@ -113,3 +113,4 @@ def test_an_interrupted_training_comes_to_the_same(
     assert [kept["epoch"] for kept in index["latest"]] == [3, 2]
     assert states(s3, where, "cut") == sorted({f"{base_uri}/{kept['folder']}" for kept in listed})
     assert f"{base_uri}/{index['best']['folder']}" == resumed.checkpoint_uri
+    assert index["best"]["sha256"] == resumed.sha256

@@ -18,7 +18,7 @@ from adodn.train import checkpoint
 from adodn.train.checkpoint_index import INDEX
 from adodn.train.checkpoints import Checkpoints, read_best
 from adodn.train.state import FORMAT, TrainState
-from tests.fault_proxy import FaultProxy, answer, lost_answer
+from tests.fault_proxy import FaultProxy, answer, late, lost_answer
 from tests.memory_training import small_config, small_state
 
 pytestmark = pytest.mark.integration
@@ -248,6 +248,58 @@ def test_an_answer_that_is_lost_does_not_end_the_training(
 
     assert [entry["epoch"] for entry in listed(s3, s3_folder)["latest"]] == [2, 1]
     assert kept.failures == (1 if tries == 1 else 0)
+
+
+@pytest.mark.parametrize("errors", [(0.3, 0.1, 0.2), (0.3, 0.1, None), (0.1, 0.2, 0.3)])
+def test_the_best_is_kept_though_storage_did_not_take_it(
+    s3: S3Store, s3_folder: str, state: TrainState, proxy: FaultProxy, errors: tuple[float | None, ...]
+) -> None:
+    """Of a failed upload the next makes up for the last, not for the best: that is sent again before it."""
+    kept = Checkpoints(replace(s3, endpoint_url=proxy.url), s3_folder)
+    kept.claim()
+    best = 1 + errors.index(0.1)
+    with kept:
+        for number, error in enumerate(errors, start=1):
+            if number == best:
+                proxy.spoil("PUT", checkpoint.FILE_NAME, answer(403, "QuotaExceeded"), times=1)
+            save(kept, state, error)
+            kept._uploads.wait()
+    found, epochs = read_best(s3, s3_folder)
+
+    assert (found.epoch, found.val_nme, epochs) == (best, 0.1, state.epoch)
+    assert (listed(s3, s3_folder)["latest"][0]["step"], kept.failures) == (3, 1)
+
+
+def test_a_lost_checkpoint_that_would_not_be_the_best_is_not_sent_again(
+    s3: S3Store, s3_folder: str, state: TrainState, proxy: FaultProxy
+) -> None:
+    """The next one is all that a training goes on from."""
+    kept = Checkpoints(replace(s3, endpoint_url=proxy.url), s3_folder)
+    kept.claim()
+    with kept:
+        save(kept, state, 0.1)
+        kept.settle()
+        proxy.spoil("PUT", checkpoint.FILE_NAME, answer(403, "QuotaExceeded"), times=1)
+        save(kept, state, 0.2, 0.3)
+
+    assert [entry["epoch"] for entry in listed(s3, s3_folder)["latest"]] == [3, 1]
+
+
+def test_all_that_the_others_wait_for_has_one_deadline(
+    s3: S3Store, s3_folder: str, state: TrainState, proxy: FaultProxy
+) -> None:
+    """Each operation by itself would be in time, and all together longer than a worker may keep the others waiting."""
+    begun(s3, s3_folder, state, 0.2, 0.1)
+    slow = replace(s3, endpoint_url=proxy.url, deadline_s=1.5, connect_timeout_s=0.5, read_timeout_s=1, attempts=1)
+    for method in ("HEAD", "GET", "PUT"):
+        proxy.spoil(method, "", late(0.7), times=ALWAYS)
+
+    with pytest.raises(StorageError, match=r"no time is left|tried 1 times"):
+        Checkpoints(slow, s3_folder).claim()
+    kept = Checkpoints(slow, s3_folder)
+    kept.add(state, 0.1)
+    kept._uploads.wait()
+    assert kept.failures == 1
 
 
 def test_a_checkpoint_of_another_model_or_format_is_refused(state: TrainState) -> None:

@@ -40,7 +40,7 @@ def test_a_run_is_measured_once_on_each_dataset(
     """Asked again it answers from storage, without its checkpoint; on other faces it would have to measure."""
     uri = sharded(s3, s3_folder, 0)
     outcome = leave_behind(s3, Training.of(on_data(s3, uri), seed=1), places)
-    measured = publish.measure(*publish.load_checkpoint(outcome.checkpoint_uri, places), uri, places).report.errors
+    measured = publish.measure(*publish.load_checkpoint(outcome, places), uri, places).report.errors
 
     first = evaluated_once(outcome, uri, places)
     s3.delete(f"{outcome.checkpoint_uri}/{checkpoint.FILE_NAME}")

@@ -1,0 +1,38 @@
+"""What MLflow is told of a training that ended early, whoever trained.
+
+pytest tests/unit/test_run_ends.py
+"""
+
+import inspect
+from unittest.mock import Mock
+
+import pytest
+
+from adodn.errors import StorageError
+from adodn.train import alone, distributed
+from adodn.train.driver import told_if_it_fails
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StorageError("x"), ["FAILED"]),
+        (ValueError("a bug"), ["FAILED"]),
+        (OSError("no space left"), ["FAILED"]),
+        (KeyboardInterrupt(), ["KILLED"]),
+        (SystemExit(0), []),
+    ],
+)
+def test_a_run_is_killed_by_people_and_fails_by_errors(error: BaseException, told: list[str]) -> None:
+    """Our own errors and others alike; how Tune ends a trial is Tune's to tell."""
+    tracker = Mock()
+    with pytest.raises(type(error)), told_if_it_fails(tracker):
+        raise error
+    assert [call.args[0] for call in tracker.abandon.call_args_list] == told
+
+
+@pytest.mark.parametrize("train", [alone.train, distributed.train])
+def test_both_ways_to_train_tell_alike(train: object) -> None:
+    """One place decides: neither says anything by itself."""
+    source = inspect.getsource(train)  # type: ignore[arg-type]
+    assert "told_if_it_fails(tracker)" in source and ".abandon(" not in source
