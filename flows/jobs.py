@@ -22,7 +22,7 @@ from adodn import settings
 from adodn.errors import AdodnError, StackError
 
 _POLL_S = 2.0
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 """How long Ray's job server may be away."""
 _FAREWELL_S = 60.0
 """Longest wait for the end of a job that is stopped: Ray kills it after `RAY_JOB_STOP_WAIT_TIME_S`."""

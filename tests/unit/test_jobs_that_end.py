@@ -11,7 +11,9 @@ import pytest
 from prefect.logging import disable_run_logger
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from flows import jobs
+from adodn import tracking
+from adodn.errors import StackError
+from flows import jobs, train
 
 RUN = str(uuid4())
 NAME = jobs.job_name(RUN, "train")
@@ -129,3 +131,18 @@ def test_a_job_that_is_stopped_later_stays_stopped(monkeypatch: pytest.MonkeyPat
     with disable_run_logger(), pytest.raises(jobs.JobFailedError, match="STOPPED"):
         jobs.run_job("train", ["adodn", "train"])
     assert server.submitted == []
+
+
+def test_a_cluster_out_of_reach_ends_the_run_on_mlflow_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow fails after a while, and says so there: nobody hears of the job again."""
+    monkeypatch.setattr(jobs, "_PATIENCE_S", 0.05)
+    for name in ("create_link_artifact", "create_progress_artifact"):
+        monkeypatch.setattr(train, name, lambda **known: None)
+    closed: list[str] = []
+    monkeypatch.setattr(tracking, "close_left_running", lambda uri, run: closed.append(run))
+    serve(monkeypatch, Jobs(JobStatus.RUNNING)).is_away = True
+
+    with disable_run_logger(), pytest.raises(StackError, match="went away with job"):
+        train.train("lost", ["adodn", "train"])
+
+    assert closed == ["lost"]
