@@ -9,6 +9,7 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_AUTH_STRING
 
+from adodn import settings
 from adodn.settings import Settings
 from infra import cluster_secrets, deployments
 from infra.config import StackConfig
@@ -57,7 +58,7 @@ def test_the_worker_may_make_the_automation(monkeypatch: pytest.MonkeyPatch) -> 
     assert given["PREFECT_API_AUTH_STRING"] == given["ADODN_PREFECT_AUTH_STRING"] == PASSWORD
     assert cluster_secrets.COMPOSE["worker.env"]["ADODN_PREFECT_AUTH_STRING"] == PASSWORD
     monkeypatch.setenv("ADODN_PREFECT_AUTH_STRING", MADE[PASSWORD[0]][PASSWORD[1]])
-    monkeypatch.setattr(deployments.settings, "get", Settings)
+    monkeypatch.setattr(settings, "get", Settings)
 
     with deployments.on_the_stack():
         assert PREFECT_API_AUTH_STRING.value() == MADE["prefect-auth"]["auth_string"]
