@@ -51,7 +51,7 @@ async def full_name(client: PrefectClient, name: str) -> str:
     if names:
         raise ValueError(f"deployment name {name!r} is not clear: {', '.join(names)} bear it; give one of these")
     raise ValueError(
-        f"no deployment is named {name!r}; `prefect deployment ls` lists them, `prefect deploy --all` makes them"
+        f"no deployment is named {name!r}; `prefect deployment ls` lists them, `python -m infra.deployments` makes them"
     )
 
 

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     bucket: str = "adodn"
     """Holds `datasets/`, `runs/`, `searches/`, `registry/`, `evaluations/`, `weights/` and `patterns/`."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5500"
+    mlflow_public_url: str = ""
+    """Where browsers reach MLflow, for links alone; empty: as it is reached from here. Likewise Ray's, below."""
     mlflow_username: str = ""
     """Empty: MLflow is asked without a name, or with that of `MLFLOW_TRACKING_USERNAME`."""
     mlflow_password: SecretStr = SecretStr("")
@@ -54,6 +56,7 @@ class Settings(BaseSettings):
     """Of the cluster's head, host:port; empty: the cluster whose job this is, or a local one."""
     ray_dashboard_url: str = "http://127.0.0.1:8265"
     """Also the address of Ray's job server."""
+    ray_dashboard_public_url: str = ""
     ray_auth_token: SecretStr = SecretStr("")
     cache_dir: Path = Field(default_factory=lambda: home() / "cache")
     """Verified copies of shards."""
@@ -75,6 +78,18 @@ class Settings(BaseSettings):
         if role == "registry" and self.s3_registry_access_key:
             return self.s3_registry_access_key, self.s3_registry_secret_key
         return self.s3_access_key, self.s3_secret_key
+
+    def as_link(self, url: str) -> str:
+        """An address on MLflow or Ray's dashboard as browsers reach it; any other as it is."""
+        pairs = (
+            (self.mlflow_tracking_uri, self.mlflow_public_url),
+            (self.ray_dashboard_url, self.ray_dashboard_public_url),
+        )
+        for reached, public in pairs:
+            within = url.removeprefix(reached.rstrip("/"))
+            if public and within != url and within[:1] in ("", "/"):
+                return public.rstrip("/") + within
+        return url
 
     @property
     def datasets_uri(self) -> str:

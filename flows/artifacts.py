@@ -15,6 +15,8 @@ import httpx
 from prefect import artifacts, get_run_logger
 from prefect.exceptions import ObjectNotFound
 
+from adodn import settings
+
 _P = ParamSpec("_P")
 
 
@@ -35,8 +37,13 @@ def _dispensable(publish: Callable[_P, Any]) -> Callable[_P, UUID]:
 
 
 create_image_artifact = _dispensable(artifacts.create_image_artifact)
-create_link_artifact = _dispensable(artifacts.create_link_artifact)
 create_markdown_artifact = _dispensable(artifacts.create_markdown_artifact)
 create_progress_artifact = _dispensable(artifacts.create_progress_artifact)
 create_table_artifact = _dispensable(artifacts.create_table_artifact)
 update_progress_artifact = _dispensable(artifacts.update_progress_artifact)
+_create_link_artifact = _dispensable(artifacts.create_link_artifact)
+
+
+def create_link_artifact(*, link: str, link_text: str, key: str) -> UUID:
+    """A link as browsers reach it, who may not be where flows are."""
+    return _create_link_artifact(link=settings.get().as_link(link), link_text=link_text, key=key)

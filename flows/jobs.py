@@ -22,8 +22,10 @@ from adodn import settings
 from adodn.errors import AdodnError, StackError
 
 _POLL_S = 2.0
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 """How long Ray's job server may be away."""
+_FAREWELL_S = 60.0
+"""Longest wait for the end of a job that is stopped: Ray kills it after `RAY_JOB_STOP_WAIT_TIME_S`."""
 _JOB = re.compile(r"adodn-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-.+")
 """As `job_name` makes it: the flow run's id, and a step."""
 _COLOUR = r"\x1b\[[0-9;]*m"
@@ -51,10 +53,14 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
         JobFailedError: If the job fails or is stopped.
         StackError: If the cluster cannot be reached.
     """
-    client, job_id = _client(), job_name(str(runtime.flow_run.id), step)
+    client, job_id, entrypoint = _client(), job_name(str(runtime.flow_run.id), step), shlex.join(command)
     _stop_orphans(client)
-    _submit(client, job_id, shlex.join(command))
+    found, since = _submit(client, job_id, entrypoint), time.monotonic()
     status = follow(client, job_id, on_line)
+    if found and status == JobStatus.STOPPED and time.monotonic() - since < _FAREWELL_S:
+        get_run_logger().info("Ray job %s was being stopped for the try before this one; it is run anew", job_id)
+        _submit(client, job_id, entrypoint)
+        status = follow(client, job_id, on_line)
     if status != JobStatus.SUCCEEDED:
         raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
 
@@ -87,7 +93,7 @@ def _brief(error: Exception) -> str:
 
 
 def stop_jobs(flow: Any, flow_run: Any, state: Any) -> None:  # Prefect passes these by name
-    """Hook of a flow that was cancelled or has crashed: stop all its Ray jobs, of which nobody would take the result.
+    """Hook of a flow that was cancelled, crashed or failed: stop its Ray jobs, of which nobody would take the result.
 
     A training goes on at its last checkpoint when the flow run is tried again.
     """
@@ -109,11 +115,19 @@ def _stop_orphans(client: JobSubmissionClient) -> None:
 
 
 def _stop(client: JobSubmissionClient, is_meant: Callable[[str], bool]) -> None:
-    """Stop the jobs that run for the flow runs meant."""
-    for job in client.list_jobs():
-        owner = _JOB.fullmatch(job.submission_id or "")
-        if owner and not job.status.is_terminal() and is_meant(owner[1]):
-            client.stop_job(job.submission_id)
+    """Stop the jobs that run for the flow runs meant, and see them end: whoever comes next must not find them alive."""
+    owners = {name: match[1] for name in _alive(client) if (match := _JOB.fullmatch(name))}
+    stopped = {name for name, owner in owners.items() if is_meant(owner)}
+    for name in stopped:
+        client.stop_job(name)
+    until = time.monotonic() + _FAREWELL_S
+    while stopped & _alive(client) and time.monotonic() < until:
+        time.sleep(_POLL_S)
+
+
+def _alive(client: JobSubmissionClient) -> set[str]:
+    """The submitted jobs that have not ended."""
+    return {job.submission_id for job in client.list_jobs() if job.submission_id and not job.status.is_terminal()}
 
 
 def job_name(flow_run_id: str, step: str) -> str:
@@ -143,12 +157,13 @@ def _client() -> JobSubmissionClient:
         raise StackError(f"no Ray job server at {places.ray_dashboard_url}: {error}; run: adodn up") from error
 
 
-def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> None:
+def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> bool:
+    """Begin a job, unless it is there and has not failed; answers whether it was there."""
     known = {job.submission_id: job.status for job in client.list_jobs()}
     if job_id in known:
         if not known[job_id].is_terminal() or known[job_id] == JobStatus.SUCCEEDED:
             get_run_logger().info("going on with Ray job %s", job_id)
-            return
+            return True
         client.delete_job(job_id)
     try:
         client.submit_job(entrypoint=entrypoint, submission_id=job_id)
@@ -158,8 +173,9 @@ def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> None:
                 f"Ray at {settings.get().ray_dashboard_url} does not take job {job_id}: {error}"
             ) from error
         get_run_logger().info("going on with Ray job %s, which another try began meanwhile", job_id)
-        return
+        return True
     get_run_logger().info("Ray job %s: %s", job_id, entrypoint)
+    return False
 
 
 def _stream(log: str, seen: int, on_line: Callable[[str], None] | None) -> int:

@@ -40,7 +40,7 @@ DEFAULT_RECIPE, PAPERS = RecipeName("adodn_smoke"), SpaceName("papers")
 _TRIAL = re.compile(r"\btrial (\d+)/(\d+): ")
 
 
-@flow(name="tune-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
+@flow(name="tune-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
 def tune_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: DatasetName = RENDERED,

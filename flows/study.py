@@ -37,7 +37,7 @@ DEFAULT_RECIPE, ABLATION = RecipeName("adodn_smoke"), StudyName("ablation")
 _TRAINING = re.compile(r"^(\d+)/(\d+)  ")
 
 
-@flow(name="study-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
+@flow(name="study-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
 def study_adodn(
     study: StudyName = ABLATION,
     recipe: RecipeName = DEFAULT_RECIPE,

@@ -19,7 +19,7 @@ from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig, check_micro_batch, worker_counts
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import TrackingError
+from adodn.errors import StackError, TrackingError
 from adodn.evaluate import ERRORS, read_report
 from adodn.report import summary_markdown
 from adodn.train.progress import finished_share
@@ -52,7 +52,7 @@ class Workers:
     """With which to train while the cluster has no room for all; None: with all or not at all."""
 
 
-@flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
+@flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
 def train_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
     dataset: DatasetName = RENDERED,
@@ -156,14 +156,14 @@ def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
 
     try:
         run_job(step, words, on_line)
-    except JobFailedError:
+    except (JobFailedError, StackError):
         _close_tracking(run)
         raise
     update_progress_artifact(progress, progress=100.0)
 
 
 def _close_tracking(run: str) -> None:
-    """Have MLflow show that a training is over whose driver was killed before it could say so itself."""
+    """Have MLflow show that a training is over whose driver could not say so itself: killed, or out of reach."""
     from adodn import tracking  # takes seconds
 
     try:

@@ -57,7 +57,7 @@ class _Sharded:
     manifest: Manifest
 
 
-@flow(name="train-cnt", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
+@flow(name="train-cnt", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
 def train_cnt(
     recipe: RecipeName = DEFAULT_RECIPE,
     datasets: Sequence[RawDataset] = RENDERED_TWICE,

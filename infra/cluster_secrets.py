@@ -51,6 +51,7 @@ COMPOSE = {
     "worker.env": {
         **_JOBS,
         "PREFECT_API_AUTH_STRING": ("prefect-auth", "auth_string"),
+        "ADODN_PREFECT_AUTH_STRING": ("prefect-auth", "auth_string"),
         "ADODN_RAY_AUTH_TOKEN": ("ray-auth", "auth_token"),
     },
     "identities.json": {"": ("s3-identities", "identities.json")},

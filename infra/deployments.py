@@ -1,6 +1,6 @@
 """Makes and runs the repository's Prefect deployments. Not for use inside flows.
 
-deploy()
+python -m infra.deployments                  # or: deploy()
 run("train-adodn/train-adodn", {"recipe": "adodn_rendered"}, on_log=print)
 """
 
@@ -138,3 +138,10 @@ def _follow(client: SyncPrefectClient, flow_run_id: UUID, on_log: Callable[[str]
         if state is not None and state.is_final():
             return state
         time.sleep(_POLL_S)
+
+
+if __name__ == "__main__":
+    try:
+        deploy()
+    except StackError as error:
+        sys.exit(f"error: {error}")

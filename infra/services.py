@@ -24,6 +24,9 @@ from infra.processes import MARK_HOME
 WORK_POOL = "local"
 HEARTBEAT_S = 60
 """How often a flow run says that it is alive."""
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+"""Where Prefect's server keeps whose turn it is in a deployment. In memory, as by default, a restart would forget it,
+and the next renewal would end the flow runs that have their turn."""
 _REGION = "us-east-1"
 _OFFLINE = {
     "DO_NOT_TRACK": "1",
@@ -101,6 +104,7 @@ def _prefect(config: StackConfig) -> Command:
     argv = [_program("prefect"), "server", "start", "--host", HOST, "--port", str(config.ports.prefect)]
     env = {
         "PREFECT_HOME": str(config.folder.data / "prefect"),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         "PREFECT_SERVER_API_AUTH_STRING": config.credentials.prefect_auth_string,
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": config.url("prefect"),

@@ -129,14 +129,16 @@ def test_the_worker_reports_to_the_server(services: Services) -> None:
 
 
 def test_deployments_are_made_from_within_the_workers_pod(services: Services) -> None:
-    """By the README's command, in the pod's folder and with its variables: each of prefect.yaml."""
+    """By the README's command, in the pod's folder and with its variables: each of prefect.yaml, and the automation."""
     wanted = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
-    command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"]
+    command = [sys.executable, "-m", "infra.deployments"]
 
     done = subprocess.run(command, env=services.in_the_worker, cwd=ROOT, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name for (name,) in services.postgres.rows("prefect", "SELECT name FROM deployment")} == wanted
+    automations = services.postgres.rows("prefect", "SELECT name FROM automation")
+    assert automations == [("adodn: flow runs that fell silent have crashed",)]
 
 
 def test_mlflow_keeps_everything_in_postgresql_and_asks_for_a_password(services: Services) -> None:

@@ -14,7 +14,7 @@ from flows.jobs import run_job, stop_jobs
 NAME = "waiting"
 
 
-@flow(name=NAME, on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
+@flow(name=NAME, on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
 def waiting(seconds: int = 600) -> int:
     """Wait in a Ray job; answers how long."""
     progress = create_progress_artifact(progress=0.0, key="waiting-progress", description="waiting")

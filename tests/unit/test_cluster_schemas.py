@@ -29,6 +29,7 @@ DEFINITIONS = {
     "Deployment": "apps.v1.Deployment",
     "Namespace": "core.v1.Namespace",
     "NetworkPolicy": "networking.v1.NetworkPolicy",
+    "PersistentVolumeClaim": "core.v1.PersistentVolumeClaim",
     "Secret": "core.v1.Secret",
     "Service": "core.v1.Service",
     "StatefulSet": "apps.v1.StatefulSet",

@@ -13,6 +13,7 @@ import yaml
 from adodn.errors import StackError
 from infra import cluster_secrets
 from infra.cluster_secrets import COMPOSE
+from infra.deployments import ROOT
 from tests.manifests import COMPOSE_FILE, command, places, pod, variables
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
@@ -108,3 +109,19 @@ def test_secrets_are_new_each_time_and_long() -> None:
     assert shared == {("mlflow-client", "USERNAME")}
     secret = [value for name, values in first.items() for key, value in values.items() if "USERNAME" not in key]
     assert min(map(len, secret)) >= 20
+
+
+def test_the_gateways_keyless_port_is_not_published_and_said() -> None:
+    """weed opens it ten thousand above S3's, on the same address."""
+    published = [port for asked in SERVICES.values() for port in asked.get("ports", [])]
+
+    assert not [port for port in published if "18333" in port]
+    for page in (COMPOSE_FILE, ROOT / "infra/SECURITY.md", ROOT / "infra/kubernetes/README.md"):
+        assert "18333" in page.read_text(), page
+
+
+def test_the_readme_says_where_dns_must_be() -> None:
+    """The policy that lets pods ask for names holds for the usual place alone."""
+    text = (ROOT / "infra/kubernetes/README.md").read_text()
+
+    assert "NodeLocal" in text and "openshift-dns" in text

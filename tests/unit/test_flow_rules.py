@@ -26,11 +26,12 @@ HOSTILE = ("x; rm -rf /", "$(reboot)", "../../etc", "a b", "-rf", "x\nSECOND=1",
 
 @pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name not in ("shard-dataset", "promote-adodn")])
 def test_no_job_outlives_its_flow_run(name: str) -> None:
-    """A flow that runs Ray jobs stops them when it is cancelled and when it has crashed."""
+    """A flow that runs Ray jobs stops them when it is cancelled, has crashed, or failed while they went on."""
     flow: Any = import_object(str(ROOT / DEPLOYMENTS[name]["entrypoint"]))
 
     assert stop_jobs.__name__ in [hook.__name__ for hook in flow.on_cancellation_hooks]
     assert stop_jobs.__name__ in [hook.__name__ for hook in flow.on_crashed_hooks]
+    assert stop_jobs.__name__ in [hook.__name__ for hook in flow.on_failure_hooks]
 
 
 @pytest.mark.parametrize("name", list(DEPLOYMENTS))

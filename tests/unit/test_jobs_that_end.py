@@ -1,0 +1,148 @@
+"""Ray jobs that are being stopped: nobody begins another beside them, nobody takes them for his own.
+
+pytest tests/unit/test_jobs_that_end.py
+"""
+
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from prefect.logging import disable_run_logger
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from adodn import tracking
+from adodn.errors import StackError
+from flows import jobs, train
+
+RUN = str(uuid4())
+NAME = jobs.job_name(RUN, "train")
+
+
+class Jobs:
+    """A job server that knows one job: it takes a while to end after it was told to."""
+
+    def __init__(self, status: JobStatus, *, polls: int = 3) -> None:
+        self.known: dict[str, JobStatus] = {NAME: status}
+        self.polls = polls
+        self.is_stopping = False
+        self.submitted: list[str] = []
+        self.is_away = False
+        """Whether requests get no answer."""
+
+    def list_jobs(self) -> list[Any]:
+        self.pass_time()
+        return [SimpleNamespace(submission_id=name, status=status) for name, status in self.known.items()]
+
+    def stop_job(self, name: str) -> None:
+        assert not self.known[name].is_terminal(), "a job that has ended is left as it is"
+        self.is_stopping = True
+
+    def get_job_status(self, name: str) -> JobStatus:
+        if self.is_away:
+            raise ConnectionError("no answer")
+        self.pass_time()
+        return self.known[name]
+
+    def pass_time(self) -> None:
+        """What is asked a second time has gone on; a job that was submitted here is soon done."""
+        self.polls -= self.is_stopping
+        if self.is_stopping and self.polls <= 0:
+            self.known[NAME], self.is_stopping = JobStatus.STOPPED, False
+        elif self.submitted:
+            self.known[NAME] = JobStatus.SUCCEEDED
+
+    def get_job_logs(self, name: str) -> str:
+        return ""
+
+    def delete_job(self, name: str) -> None:
+        assert self.known.pop(name).is_terminal()
+
+    def submit_job(self, *, entrypoint: str, submission_id: str) -> None:
+        self.submitted.append(entrypoint)
+        self.known[submission_id] = JobStatus.RUNNING
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses, no Prefect, no word in its log."""
+    monkeypatch.setattr(jobs, "_POLL_S", 0.0)
+    monkeypatch.setattr("flows.jobs.runtime.flow_run", SimpleNamespace(id=RUN))
+    monkeypatch.setattr(jobs, "_stop_orphans", lambda client: None)
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, server: Jobs) -> Jobs:
+    """What flows take for the cluster from now on."""
+    monkeypatch.setattr(jobs, "_client", lambda: cast(JobSubmissionClient, server))
+    return server
+
+
+def hook() -> None:
+    """As Prefect calls it."""
+    jobs.stop_jobs(None, SimpleNamespace(id=RUN), None)
+
+
+def test_who_stops_a_job_sees_it_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only then the next one may begin: two drivers would train under one name."""
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING))
+
+    hook()
+
+    assert server.known == {NAME: JobStatus.STOPPED}
+
+
+def test_the_wait_for_an_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that never ends holds nobody up for ever."""
+    monkeypatch.setattr(jobs, "_FAREWELL_S", 0.1)
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING, polls=10**9))
+
+    hook()
+
+    assert server.known == {NAME: JobStatus.RUNNING}
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.STOPPED, JobStatus.SUCCEEDED])
+def test_a_job_that_has_ended_is_not_stopped(monkeypatch: pytest.MonkeyPatch, status: JobStatus) -> None:
+    """The hook of a flow that failed finds its job so, as a rule."""
+    hook_server = serve(monkeypatch, Jobs(status))
+
+    hook()
+
+    assert hook_server.known == {NAME: status}
+
+
+def test_a_retry_does_not_end_with_the_job_of_the_try_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes while that is being stopped and still shows as running: the job is run anew, once."""
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING))
+    server.is_stopping = True
+
+    with disable_run_logger():
+        jobs.run_job("train", ["adodn", "train"])
+
+    assert server.submitted == ["adodn train"]
+
+
+def test_a_job_that_is_stopped_later_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody wanted that."""
+    monkeypatch.setattr(jobs, "_FAREWELL_S", 0.0)
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING))
+    server.is_stopping = True
+
+    with disable_run_logger(), pytest.raises(jobs.JobFailedError, match="STOPPED"):
+        jobs.run_job("train", ["adodn", "train"])
+    assert server.submitted == []
+
+
+def test_a_cluster_out_of_reach_ends_the_run_on_mlflow_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow fails after a while, and says so there: nobody hears of the job again."""
+    monkeypatch.setattr(jobs, "_PATIENCE_S", 0.05)
+    for name in ("create_link_artifact", "create_progress_artifact"):
+        monkeypatch.setattr(train, name, lambda **known: None)
+    closed: list[str] = []
+    monkeypatch.setattr(tracking, "close_left_running", lambda uri, run: closed.append(run))
+    serve(monkeypatch, Jobs(JobStatus.RUNNING)).is_away = True
+
+    with disable_run_logger(), pytest.raises(StackError, match="went away with job"):
+        train.train("lost", ["adodn", "train"])
+
+    assert closed == ["lost"]
