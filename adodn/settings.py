@@ -58,8 +58,9 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=lambda: home() / "cache")
     """Verified copies of shards."""
     cache_max_bytes: int = 50_000_000_000
-    study_url: str = Field(default_factory=lambda: f"sqlite:///{home()}/studies.db")
-    """Database of the studies of `adodn search`, as SQLAlchemy writes it, e.g. postgresql+psycopg://user@host/studies."""
+    study_url: str = Field(default_factory=lambda: f"sqlite:///{home()}/studies.db", repr=False)
+    """Database of the studies of `adodn search`, as SQLAlchemy writes it, e.g. postgresql+psycopg://user@host/studies;
+    it may hold a password, so it is not shown either."""
     study_patience_s: float = 120
     """How long a search waits for that database when it went away."""
 
