@@ -107,7 +107,7 @@ def train(
             "share": {
                 "dataset_uris": tuple(dataset_uris),
                 "micro_batch": resources.micro_batch,
-                "loader_threads": _loader_threads(resources),
+                "loader_threads": loader_threads(resources),
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
             "run_name": run_name,
@@ -137,7 +137,8 @@ def train(
         raise
 
 
-def _loader_threads(resources: Resources) -> int:
+def loader_threads(resources: Resources) -> int:
+    """That prepare the batches of each worker."""
     cpus = max(1, round(resources.cpus_per_worker))
     return resources.loader_threads or (cpus if resources.use_gpu else 1)
 
