@@ -27,7 +27,11 @@ class Settings(BaseSettings):
 
     s3_endpoint_url: str = "http://127.0.0.1:8333"
     s3_access_key: str = ""
+    """Empty: the keys are those that boto3 and pyarrow find by themselves: AWS's own variables and files, a role of the
+    machine or pod."""
     s3_secret_key: SecretStr = SecretStr("")
+    s3_session_token: SecretStr = SecretStr("")
+    """Of temporary keys, beside the two above."""
     s3_shards_access_key: str = ""
     s3_shards_secret_key: SecretStr = SecretStr("")
     """Who writes shards, where that is another than this process's own identity; likewise the next."""

@@ -184,10 +184,11 @@ class _Filesystem(pyarrow.fs.S3FileSystem):  # type: ignore[misc]  # pyarrow is 
 
 def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     """The store of the settings, as Ray writes to it; in another process, with that one's keys."""
-    endpoint = urlsplit(places.s3_endpoint_url)
+    endpoint, given = urlsplit(places.s3_endpoint_url), bool(places.s3_access_key)
     store = _Filesystem(
-        access_key=places.s3_access_key,
-        secret_key=places.s3_secret_key.get_secret_value(),
+        access_key=places.s3_access_key if given else None,  # None: those that pyarrow finds by itself
+        secret_key=places.s3_secret_key.get_secret_value() if given else None,
+        session_token=(places.s3_session_token.get_secret_value() if given else None) or None,
         endpoint_override=endpoint.netloc,
         scheme=endpoint.scheme,
         region=places.s3_region,
