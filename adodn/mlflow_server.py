@@ -36,9 +36,7 @@ def client_of(uri: str) -> MlflowClient:
     Raises:
         TrackingError: If nothing listens.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.update(sign_in(settings.get()))
+    prepare()
     address = urlsplit(uri)
     if address.scheme in ("http", "https"):
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -48,6 +46,13 @@ def client_of(uri: str) -> MlflowClient:
         ):
             pass
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def prepare() -> None:
+    """Have MLflow's own clients in this process sign in, and give up early; it asks no server."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(sign_in(settings.get()))
 
 
 def sign_in(places: settings.Settings) -> dict[str, str]:

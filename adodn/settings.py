@@ -27,7 +27,11 @@ class Settings(BaseSettings):
 
     s3_endpoint_url: str = "http://127.0.0.1:8333"
     s3_access_key: str = ""
+    """Empty: the keys are those that boto3 and pyarrow find by themselves: AWS's own variables and files, a role of the
+    machine or pod."""
     s3_secret_key: SecretStr = SecretStr("")
+    s3_session_token: SecretStr = SecretStr("")
+    """Of temporary keys, beside the two above."""
     s3_shards_access_key: str = ""
     s3_shards_secret_key: SecretStr = SecretStr("")
     """Who writes shards, where that is another than this process's own identity; likewise the next."""
@@ -61,8 +65,9 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=lambda: home() / "cache")
     """Verified copies of shards."""
     cache_max_bytes: int = 50_000_000_000
-    study_url: str = Field(default_factory=lambda: f"sqlite:///{home()}/studies.db")
-    """Database of the studies of `adodn search`, as SQLAlchemy writes it, e.g. postgresql+psycopg://user@host/studies."""
+    study_url: str = Field(default_factory=lambda: f"sqlite:///{home()}/studies.db", repr=False)
+    """Database of the studies of `adodn search`, as SQLAlchemy writes it, e.g. postgresql+psycopg://user@host/studies;
+    it may hold a password, so it is not shown either."""
     study_patience_s: float = 120
     """How long a search waits for that database when it went away."""
 

@@ -9,13 +9,22 @@ MLflow's own monitor; importing this module takes seconds, because MLflow does.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+from adodn import mlflow_server
+
+_LAST_S = 10.0
+"""How long the end waits for the last figures to be sent."""
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
 def watched(tracking_uri: str, run_id: str, node: str, *, every_s: float) -> Iterator[None]:
     """Watch this machine. A server that stays away ends the watching with a warning, never what is watched.
+
+    Nor does one that hangs hold it up: the server is asked by a thread alone.
 
     Args:
         tracking_uri: Of the MLflow server.
@@ -24,11 +33,25 @@ def watched(tracking_uri: str, run_id: str, node: str, *, every_s: float) -> Ite
         every_s: Between two looks; each is sent.
     """
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it tells of its beginning and end
-    monitor = SystemMetricsMonitor(
-        run_id, sampling_interval=every_s, resume_logging=True, node_id=node, tracking_uri=tracking_uri
-    )
-    monitor.start()
+    mlflow_server.prepare()
+    over = Event()
+    watcher = Thread(target=_watch, args=(tracking_uri, run_id, node, every_s, over), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        monitor.finish()
+        over.set()
+        watcher.join(_LAST_S)
+
+
+def _watch(tracking_uri: str, run_id: str, node: str, every_s: float, over: Event) -> None:
+    try:
+        monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=every_s, resume_logging=True, node_id=node, tracking_uri=tracking_uri
+        )  # it asks how far the run is
+        monitor.start()
+    except Exception as error:
+        _log.warning("no metrics of this machine: %s", error)
+        return
+    over.wait()
+    monitor.finish()

@@ -51,6 +51,7 @@ def tune_adodn(
     trials: Annotated[int, Field(ge=1, le=10_000)] = 6,
     concurrent: Annotated[int, Field(ge=1, le=1024)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 1,
+    cpus_per_worker: Annotated[float, Field(ge=0.1, le=1024)] = 1.0,
     gpu: bool = False,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
@@ -69,6 +70,7 @@ def tune_adodn(
         trials: In all, those before a resumption included.
         concurrent: Trials at once; by default as many as the cluster holds.
         workers: Processes that train a trial together.
+        cpus_per_worker: Processors of each; with `gpu` as many threads prepare its batches.
         gpu: One GPU a worker.
         epochs: Instead of the recipe's.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
@@ -79,15 +81,16 @@ def tune_adodn(
         As `adodn search --json` prints it.
     """
     config = experiment(recipe, epochs, changes)
-    check_workers(config, Workers(count=workers, gpu=gpu, micro_batch=None))
+    crew = Workers(count=workers, gpu=gpu, micro_batch=None, cpus=cpus_per_worker)
+    check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     search = name or f"{recipe}-{str(flow_run.id)[:8]}"
     command = ["adodn", "search", "--name", search, "--recipe", recipe, "--dataset", uri, "--space", space]
-    command += ["--trials", str(trials), "--workers", str(workers), "--resume"]
+    command += ["--trials", str(trials), "--resume", *crew.words()]
     command += ["--concurrent", str(concurrent)] if concurrent else []
     changed = differences(recipes.get(recipe), config)
     command += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
-    _run(command + (["--gpu"] if gpu else []), search)
+    _run(command, search)
     places = settings.get()
     study = storage.load(search, places)
     found = report.answer(study, places)
@@ -96,15 +99,15 @@ def tune_adodn(
     made = Findings.read(S3Store.from_settings(places), folder)
     _show_findings(made)
     if retrain_seeds and BEST in made.files:
-        _retrain(f"{folder}/{BEST}", uri, retrain_seeds, workers, gpu)
+        _retrain(f"{folder}/{BEST}", uri, retrain_seeds, crew)
     return found
 
 
-def _retrain(best: str, uri: str, seeds: int, workers: int, gpu: bool) -> None:
+def _retrain(best: str, uri: str, seeds: int, crew: Workers) -> None:
     """Train the best config and the defaults anew on the Ray cluster, and show what is left of the gain."""
     told: list[str] = []
-    words = ["adodn", "winner", best, "--dataset", uri, "--seeds", str(seeds), "--workers", str(workers), "--json"]
-    run_job("winner", words + (["--gpu"] if gpu else []), told.append)
+    words = ["adodn", "winner", best, "--dataset", uri, "--seeds", str(seeds), *crew.words(), "--json"]
+    run_job("winner", words, told.append)
     answer = json.loads(next(line for line in reversed(told) if line.startswith("{")))
     tested = ", ".join(f"{100 * nme:.2f} %" for nme in answer["test_nme"])
     standing = f"{answer['registered']['model_uri']}: {answer['registered']['reason']}"

@@ -48,6 +48,7 @@ def study_adodn(
     seeds: Annotated[int, Field(ge=1, le=100)] = 2,
     subset: Subset = ALL,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
+    cpus_per_worker: Annotated[float, Field(ge=0.1, le=1024)] = 1.0,
     gpu: bool = False,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
@@ -64,6 +65,7 @@ def study_adodn(
         seeds: Trainings of each variant.
         subset: Whose test faces count, e.g. `challenging`.
         workers: Processes that train together; they never change the result.
+        cpus_per_worker: Processors of each; with `gpu` as many threads prepare its batches.
         gpu: One GPU a worker.
         epochs: Instead of the recipe's.
         changes: Dotted fields of the recipe, e.g. `{"train.learning_rate": 0.001}`.
@@ -72,12 +74,13 @@ def study_adodn(
         The table, as `adodn study --json` prints it.
     """
     config = experiment(recipe, epochs, changes)
-    check_workers(config, Workers(count=workers, gpu=gpu, micro_batch=None))
+    crew = Workers(count=workers, gpu=gpu, micro_batch=None, cpus=cpus_per_worker)
+    check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     words = ["adodn", "study", study, "--dataset", uri, "--recipe", recipe, "--seeds", str(seeds), "--subset", subset]
     changed = differences(recipes.get(recipe), config)
     words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
-    _run(words + ["--workers", str(workers)] + (["--gpu"] if gpu else []), study)
+    _run(words + crew.words(), study)
     found = _table(studies.get(study), on_dataset(config, uri), uri, seeds, subset)
     _show(found)
     return found.to_json()

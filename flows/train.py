@@ -50,6 +50,13 @@ class Workers:
     """Faces at a time in a worker; None: its whole share of the batch."""
     fewest: int | None = None
     """With which to train while the cluster has no room for all; None: with all or not at all."""
+    cpus: float = 1.0
+    """Of each."""
+
+    def words(self) -> list[str]:
+        """As each command that trains takes them."""
+        words = ["--workers", str(self.count), "--cpus-per-worker", f"{self.cpus:g}"]
+        return words + (["--gpu"] if self.gpu else [])
 
 
 @flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
@@ -62,6 +69,7 @@ def train_adodn(
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
     min_workers: Annotated[int, Field(ge=1, le=1024)] | None = None,
+    cpus_per_worker: Annotated[float, Field(ge=0.1, le=1024)] = 1.0,
     gpu: bool = False,
     micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
@@ -79,6 +87,7 @@ def train_adodn(
         epochs: Instead of the recipe's.
         workers: Processes that train together; they never change the result.
         min_workers: With as few while the cluster has no room for all; by default with all or not at all.
+        cpus_per_worker: Processors of each; with `gpu` as many threads prepare its batches.
         gpu: One GPU a worker.
         micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
@@ -89,7 +98,7 @@ def train_adodn(
         The evaluation: figures, the registered model, and whether it is champion now.
     """
     config = experiment(recipe, epochs, changes)
-    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch, fewest=min_workers)
+    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch, fewest=min_workers, cpus=cpus_per_worker)
     check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
@@ -134,14 +143,13 @@ def command(
     from_model: str | None = None,
 ) -> list[str]:
     """What trains a recipe, as changed in the config, on sharded datasets; from a model, if one is named."""
-    words = ["adodn", "train", "--recipe", recipe, "--run-name", run, "--workers", str(workers.count)]
+    words = ["adodn", "train", "--recipe", recipe, "--run-name", run, *workers.words()]
     words += [word for uri in uris for word in ("--dataset", uri)]
     words += ["--from-model", from_model] if from_model else []
     words += ["--min-workers", str(workers.fewest)] if workers.fewest else []
     words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
     changed = differences(recipes.get(recipe), config)
-    words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
-    return words + (["--gpu"] if workers.gpu else [])
+    return words + [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
 
 
 def train(run: str, words: Sequence[str], *, step: str = "train") -> None:

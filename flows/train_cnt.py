@@ -64,6 +64,7 @@ def train_cnt(
     dataset_uris: list[DatasetUri] | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     workers: Annotated[int, Field(ge=1, le=1024)] = 2,
+    cpus_per_worker: Annotated[float, Field(ge=0.1, le=1024)] = 1.0,
     gpu: bool = False,
     micro_batch: Annotated[int, Field(ge=1)] | None = None,
     changes: dict[str, bool | int | float | str] | None = None,
@@ -77,6 +78,7 @@ def train_cnt(
         dataset_uris: Datasets that are sharded already, instead.
         epochs: Of each stage, instead of the recipes'.
         workers: Processes that train together; they never change the result.
+        cpus_per_worker: Processors of each; with `gpu` as many threads prepare its batches.
         gpu: One GPU a worker.
         micro_batch: Faces at a time in a worker, for less memory; never changes the result.
         changes: Dotted fields of both recipes, e.g. `{"train.seed": 1}`.
@@ -87,7 +89,7 @@ def train_cnt(
         The evaluation of each dataset's model, in the order of the datasets.
     """
     first, second = (experiment(name, epochs, changes) for name in (recipe + _STAGE_1, recipe))
-    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch)
+    crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch, cpus=cpus_per_worker)
     for config in (first, second):
         check_workers(config, crew)
     sharded = [open_dataset(uri) for uri in allowed_datasets(dataset_uris) or shard_all(datasets)]

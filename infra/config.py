@@ -9,7 +9,7 @@ import os
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,8 @@ from infra.folder import StackFolder
 
 HOST = "127.0.0.1"
 BUCKETS = ("adodn", "mlflow")
+_SHARED = ip_network("100.64.0.0/10")
+"""Not routed on the internet, and what overlay networks give out; Python does not count it as private."""
 TWIN_OFFSET = 10_000
 """SeaweedFS opens a gRPC port this far above every HTTP port."""
 
@@ -73,7 +75,7 @@ class RayShare(BaseSettings):
     @classmethod
     def _is_private(cls, host: str) -> str:
         address = ip_address(host)
-        if address.is_unspecified or address.is_multicast or not address.is_private:
+        if address.is_unspecified or address.is_multicast or not (address.is_private or address in _SHARED):
             raise ValueError(
                 f"must be an address of this machine in a private network, for Ray does not encrypt: {host}"
             )

@@ -75,6 +75,7 @@ def _train(job: Job) -> None:
             run_name=job.run_name,
             places=places,
             threads=max(1, round(job.resources.cpus_per_worker)),
+            loader_threads=distributed.loader_threads(job.resources),
             use_gpu=job.resources.use_gpu,
             tags=tags,
             heard=tune.report,

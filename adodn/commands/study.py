@@ -33,6 +33,7 @@ def study(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     subset: Annotated[str, typer.Option(help="Whose test faces count, e.g. challenging.")] = ALL,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
+    cpus_per_worker: Annotated[float, typer.Option(min=0.1, help="With --gpu as many threads prepare batches.")] = 1.0,
     gpu: Annotated[bool, typer.Option("--gpu", help="One GPU a worker.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the table as JSON, and its picture.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the trainings and stop.")] = False,
@@ -52,7 +53,8 @@ def study(
     evaluations = {}
     for number, (key, training) in enumerate(trainings.items(), start=1):
         typer.echo(f"{number}/{len(trainings)}  {key[0]}, seed {key[1]}: {training.run_name}", err=True)
-        outcome = trained(training.config, [dataset], training.run_name, places, num_workers=workers, use_gpu=gpu)
+        resources = {"num_workers": workers, "cpus_per_worker": cpus_per_worker, "use_gpu": gpu}
+        outcome = trained(training.config, [dataset], training.run_name, places, **resources)
         evaluations[key] = evaluated_once(outcome, dataset, places)
     found = studies.table(wanted, evaluations, subset=subset)
     if out:

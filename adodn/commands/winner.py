@@ -37,6 +37,7 @@ def winner(
         bool, typer.Option("--defaults/--no-defaults", help="Train the papers' defaults likewise, to compare.")
     ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together; never changes the result.")] = 2,
+    cpus_per_worker: Annotated[float, typer.Option(min=0.1, help="With --gpu as many threads prepare batches.")] = 1.0,
     gpu: Annotated[bool, typer.Option("--gpu", help="One GPU a worker.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
@@ -51,7 +52,7 @@ def winner(
 
     def outcomes(config: ExperimentConfig) -> list[Outcome]:
         trainings = best.retrainings(_on(manifest, config.with_fields(changes)), seeds)
-        resources = {"num_workers": workers, "use_gpu": gpu}
+        resources = {"num_workers": workers, "cpus_per_worker": cpus_per_worker, "use_gpu": gpu}
         return [trained(one.config, [dataset], one.run_name, places, **resources) for one in trainings]
 
     ours = outcomes(best.config)

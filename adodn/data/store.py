@@ -29,6 +29,7 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
 )
 from botocore.parsers import ResponseParserError
 from pydantic import SecretStr
@@ -46,6 +47,8 @@ _WRITER = "put-id"
 _NO_ANSWER = (ConnectionError, HTTPClientError, urllib3.exceptions.HTTPError)
 _DAMAGED = (IncompleteReadError, FlexibleChecksumError, ResponseParserError)
 _TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ConditionalRequestConflict"})
+_NO_TOKEN = SecretStr("")
+_CHECK_KEYS = "check ADODN_S3_ACCESS_KEY and ADODN_S3_SECRET_KEY"
 _lock = threading.Lock()
 
 _T = TypeVar("_T")
@@ -64,7 +67,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S3Store:
-    """An S3 endpoint and the credentials for it.
+    """An S3 endpoint and the credentials for it; an empty access key: those that boto3 finds by itself.
 
     Cheap to copy and to pickle: the connection is opened on first use, once a process, and shared by its threads.
 
@@ -81,6 +84,7 @@ class S3Store:
     endpoint_url: str
     access_key: str
     secret_key: SecretStr
+    session_token: SecretStr = _NO_TOKEN
     region: str = "us-east-1"
     attempts: int = 5
     connect_timeout_s: float = 5
@@ -105,10 +109,12 @@ class S3Store:
     def from_settings(settings: Settings, role: S3Role = "own") -> "S3Store":
         """The store that the settings name, with their credentials for a kind of work."""
         access_key, secret_key = settings.s3_keys(role)
+        own = access_key == settings.s3_access_key
         return S3Store(
             endpoint_url=settings.s3_endpoint_url,
             access_key=access_key,
             secret_key=secret_key,
+            session_token=settings.s3_session_token if own else _NO_TOKEN,
             region=settings.s3_region,
             attempts=settings.s3_attempts,
             connect_timeout_s=settings.s3_connect_timeout_s,
@@ -245,10 +251,10 @@ class S3Store:
         return self.connect_timeout_s + self.read_timeout_s
 
     def _client(self) -> Any:
-        secret = self.secret_key.get_secret_value()
+        keys = self.access_key, self.secret_key.get_secret_value(), self.session_token.get_secret_value()
         timeouts = self.connect_timeout_s, self.read_timeout_s
         with _lock:
-            return _connect(os.getpid(), self.endpoint_url, self.access_key, secret, self.region, timeouts)
+            return _connect(os.getpid(), self.endpoint_url, keys, self.region, timeouts)
 
     def _tried(self, operation: str, uri: str, request: _Request[_T]) -> _T:
         client = self._client()
@@ -267,6 +273,8 @@ class S3Store:
                 reason = f"the answer from {self.endpoint_url!r} is cut or damaged: {error}"
             except _NO_ANSWER as error:
                 reason = f"no answer from {self.endpoint_url!r} ({type(error).__name__}: {error})"
+            except NoCredentialsError:
+                raise StorageError(f"{uri}: no credentials for {self.endpoint_url!r}; {_CHECK_KEYS}") from None
             except BotoCoreError as error:
                 raise StorageError(f"{uri}: {operation} at {self.endpoint_url!r} failed: {error}") from None
             if not tries.pause():
@@ -315,14 +323,16 @@ def _parse_prefix(uri: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=8)
 def _connect(
-    pid: int, endpoint_url: str, access_key: str, secret_key: str, region: str, timeouts: tuple[float, float]
+    pid: int, endpoint_url: str, keys: tuple[str, str, str], region: str, timeouts: tuple[float, float]
 ) -> Any:
     """The client of a process; `pid` keeps a forked child from using its parent's sockets."""
+    access_key, secret_key, session_token = keys if keys[0] else ("", "", "")
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint_url,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
+        aws_access_key_id=access_key or None,  # boto3 would sign with an empty one
+        aws_secret_access_key=secret_key or None,
+        aws_session_token=session_token or None,
         region_name=region,
         config=Config(
             connect_timeout=timeouts[0],
@@ -377,8 +387,5 @@ def _explained(error: ClientError, uri: str, endpoint_url: str) -> StorageError:
     if code in ("NoSuchKey", "404"):
         return _NotThereError(f"{uri}: no such object at {endpoint_url!r}")
     if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403"):
-        return StorageError(
-            f"{uri}: {endpoint_url!r} refused the credentials ({code}); "
-            "check ADODN_S3_ACCESS_KEY and ADODN_S3_SECRET_KEY"
-        )
+        return StorageError(f"{uri}: {endpoint_url!r} refused the credentials ({code}); {_CHECK_KEYS}")
     return StorageError(f"{uri}: {endpoint_url!r} answered {code}: {_message(error)}")

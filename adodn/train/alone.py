@@ -28,6 +28,7 @@ def train(
     run_name: str,
     places: Settings,
     threads: int = 1,
+    loader_threads: int = 1,
     use_gpu: bool = False,
     tags: Mapping[str, str] | None = None,
     heard: Callable[[dict[str, float]], None] = lambda metrics: None,
@@ -39,7 +40,8 @@ def train(
         dataset_uris: Where the manifest lies, or those of all datasets that are mixed.
         run_name: Names the run in storage and in MLflow.
         places: Endpoints and credentials.
-        threads: That compute. Loading has one of its own.
+        threads: That compute.
+        loader_threads: That prepare batches, beside those.
         use_gpu: Compute on the GPU that this process sees.
         tags: Of the run in MLflow, beside its own.
         heard: Told the metrics of each epoch, and `epoch` and `step`. Whatever it raises ends the training.
@@ -55,7 +57,7 @@ def train(
         with kept:
             train_process(
                 config,
-                Share(dataset_uris=tuple(dataset_uris), torch_threads=threads),
+                Share(dataset_uris=tuple(dataset_uris), torch_threads=threads, loader_threads=loader_threads),
                 places,
                 device=torch.device("cuda" if use_gpu else "cpu"),
                 wrap=lambda network: network,

@@ -107,7 +107,7 @@ def train(
             "share": {
                 "dataset_uris": tuple(dataset_uris),
                 "micro_batch": resources.micro_batch,
-                "loader_threads": _loader_threads(resources),
+                "loader_threads": loader_threads(resources),
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
             "run_name": run_name,
@@ -133,7 +133,8 @@ def train(
             raise _cause(error, run_name, room) from error
 
 
-def _loader_threads(resources: Resources) -> int:
+def loader_threads(resources: Resources) -> int:
+    """That prepare the batches of each worker."""
     cpus = max(1, round(resources.cpus_per_worker))
     return resources.loader_threads or (cpus if resources.use_gpu else 1)
 
@@ -179,10 +180,11 @@ class _Filesystem(pyarrow.fs.S3FileSystem):  # type: ignore[misc]  # pyarrow is 
 
 def filesystem(places: Settings) -> pyarrow.fs.S3FileSystem:
     """The store of the settings, as Ray writes to it; in another process, with that one's keys."""
-    endpoint = urlsplit(places.s3_endpoint_url)
+    endpoint, given = urlsplit(places.s3_endpoint_url), bool(places.s3_access_key)
     store = _Filesystem(
-        access_key=places.s3_access_key,
-        secret_key=places.s3_secret_key.get_secret_value(),
+        access_key=places.s3_access_key if given else None,  # None: those that pyarrow finds by itself
+        secret_key=places.s3_secret_key.get_secret_value() if given else None,
+        session_token=(places.s3_session_token.get_secret_value() if given else None) or None,
         endpoint_override=endpoint.netloc,
         scheme=endpoint.scheme,
         region=places.s3_region,

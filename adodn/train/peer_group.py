@@ -30,9 +30,10 @@ class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray's own is
 
 
 def _choose_interface() -> None:
-    """Name the interface to gloo, unless the user did."""
+    """Name the interface to gloo and NCCL, unless the user did."""
     if name := interface_of(ray.util.get_node_ip_address()):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")  # without the mark any that begins so
 
 
 def interface_of(address: str) -> str | None:

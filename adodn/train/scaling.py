@@ -11,11 +11,13 @@ this file is the only one that knows of it, and `test_elastic.py` fails where an
 import math
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.autoscaler.sdk import request_resources
+from ray._private.state import available_resources_per_node
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.preemption import _get_draining_nodes
@@ -24,10 +26,15 @@ from ray.train.v2._internal.execution.scaling_policy import (
     NoopDecision,
     ScalingDecision,
 )
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from adodn.errors import ResourcesError
 
 _LOOK_S = 1.0
+_SETTLE_S = 10.0
+"""For so long Ray may still count as held what a group that ended has given back."""
+_Resources = Mapping[str, Mapping[str, float]]
+"""Node → resource → amount."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +65,9 @@ class Room:
 def await_room(room: Room) -> None:
     """Wait until the cluster is large enough, busy or not; a cluster that grows by itself is asked to.
 
+    It is asked by a placement group, which is this training's own and goes with it; `request_resources` is one for the
+    whole cluster, so that trainings would take back each other's.
+
     Raises:
         ResourcesError: If it is not, after `room.patience_s`.
     """
@@ -66,14 +76,14 @@ def await_room(room: Room) -> None:
         return
     minutes = room.patience_s / 60
     sys.stderr.write(f"waiting up to {minutes:.1f} minutes for room in the Ray cluster: {room}\n")
-    request_resources(bundles=[room.per_worker] * fewest)
+    asked = placement_group([dict(room.per_worker) for _ in range(fewest)])
     try:
         while capacity(room.per_worker) < fewest:
             if (waited_s := time.monotonic() - start) >= room.patience_s:
                 raise room.refused(waited_s)
             time.sleep(min(_LOOK_S, room.patience_s))
     finally:
-        request_resources(bundles=[])
+        remove_placement_group(asked)
 
 
 def capacity(per_worker: dict[str, float]) -> int:
@@ -98,6 +108,20 @@ def startup_error(error: object, room: Room) -> ResourcesError | None:
         f"the training asks for {error.num_workers} workers of {room.per_worker} each, but other work holds the Ray "
         f"cluster, where {free} are free; wait for it or ask for less, then start the run again under its name"
     )
+
+
+def usable(promised: _Resources, free: _Resources, own: _Resources) -> dict[str, dict[str, float]]:
+    """What a group can have on each node: of what Ray promises it, what is free or held by the group itself.
+
+    Ray promises from all that a node has, whoever holds it.
+    """
+
+    def there(node: str, kind: str) -> float:
+        return round(free.get(node, {}).get(kind, 0) + own.get(node, {}).get(kind, 0), 4)  # as finely as Ray counts
+
+    return {
+        node: {kind: min(amount, there(node, kind)) for kind, amount in has.items()} for node, has in promised.items()
+    }
 
 
 class Trainer(TorchTrainer):  # type: ignore[misc]  # Ray is not typed
@@ -126,12 +150,39 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
         super().__init__(scaling_config)
         self._room = room
         self._waiting_since: float | None = None
+        self._held_since: float | None = None
+        self._nodes: list[str] | None = None
+        """Of the group's workers; None: there is no group."""
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         leaving = _get_draining_nodes()  # where nothing new is started
         staying = {node: has for node, has in reserved_resources.items() if node not in leaving}
-        possible = super()._count_possible_workers(staying)
+        most = self._largest(staying)
+        running = Counter(self._nodes or ())
+        own = {
+            node: {kind: count * amount for kind, amount in self._room.per_worker.items()}
+            for node, count in running.items()
+        }
+        size = self._largest(usable(staying, available_resources_per_node(), own))
+        return size if self._nodes is not None or size == most else self._settled(size)
+
+    def _largest(self, resources: _Resources) -> int:
+        possible = super()._count_possible_workers(resources)
         return max((size for size in self._room.sizes if size <= possible), default=0)
+
+    def _settled(self, size: int) -> int:
+        """While others seem to hold some of the cluster: nothing, for a while; then what is free, or the least."""
+        now = time.monotonic()
+        self._held_since = self._held_since or now
+        if now - self._held_since < min(_SETTLE_S, self._room.patience_s / 2):
+            return 0
+        return size or self._room.sizes[0]
+
+    def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
+        """Called by Ray's controller, over and over, while the workers run."""
+        self._held_since = None
+        self._nodes = [worker.metadata.node_id for worker in worker_group_state.workers]
+        return super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Called by Ray's controller, over and over, while there are no workers.
@@ -139,6 +190,7 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
         Raises:
             ResourcesError: If there has been no room for too long.
         """
+        self._nodes = None
         decision = super().make_decision_for_non_running_worker_group()
         if not isinstance(decision, NoopDecision):
             self._waiting_since = None

@@ -187,6 +187,8 @@ def test_settings_show_no_secrets(home: Path, secrets: dict[bytes, str]) -> None
     """A traceback or a log that prints them is harmless; pickled they travel to Ray's workers, printed they do not."""
     shown = repr(settings.get()) + str(settings.get()) + repr(S3Store.from_settings(settings.get()))
     shown += repr(StackConfig.recorded(StackFolder(home)))
+    database = f"postgresql+psycopg://studies:{next(iter(secrets)).decode()}@db/studies"
+    shown += repr(settings.get().model_copy(update={"study_url": database}))
     assert leaks(iter([("repr", shown.encode())]), secrets)[1] == []
 
 

@@ -11,10 +11,13 @@ import typer.main
 
 from adodn import recipes
 from adodn.cli import build
+from adodn.commands import search, study, winner
 from adodn.commands.train import parse_changes
 from adodn.errors import ConfigError
+from adodn.train.distributed import Resources
 from flows.train import Workers, command, experiment, train_adodn
 from flows.train_cnt import train_cnt
+from tune import objective
 
 
 def understood(words: list[str]) -> dict[str, Any]:
@@ -28,12 +31,13 @@ def understood(words: list[str]) -> dict[str, Any]:
 def test_the_command_says_all_that_the_flow_was_told() -> None:
     """Run, recipe, changes, datasets, workers, memory and the model to begin with arrive as they were given."""
     config = experiment("adodn_smoke", 2, {"train.seed": 5, "loss.regression": "wing"})
-    crew = Workers(count=3, gpu=True, micro_batch=8, fewest=1)
+    crew = Workers(count=3, gpu=True, micro_batch=8, fewest=1, cpus=2.5)
 
     given = understood(command("r", "adodn_smoke", config, ["s3://a/1", "s3://a/2"], crew, from_model="models:/m@x"))
 
     assert (given["recipe"], given["run_name"], given["dataset"]) == ("adodn_smoke", "r", ["s3://a/1", "s3://a/2"])
     assert (given["workers"], given["min_workers"], given["gpu"], given["micro_batch"]) == (3, 1, True, 8)
+    assert given["cpus_per_worker"] == 2.5
     assert given["from_model"] == "models:/m@x"
     assert recipes.get("adodn_smoke").with_fields(parse_changes(given["change"])) == config
 
@@ -41,10 +45,55 @@ def test_the_command_says_all_that_the_flow_was_told() -> None:
 def test_what_is_not_asked_for_is_left_to_the_command() -> None:
     """Without them there is no GPU, no micro-batch, no model and no change."""
     crew = Workers(count=1, gpu=False, micro_batch=None)
-    given = understood(command("r", "adodn_smoke", recipes.adodn_smoke(), ["s3://a/1"], crew))
+    given = understood(command("r", "adodn_smoke", recipes.get("adodn_smoke"), ["s3://a/1"], crew))
 
     assert (given["gpu"], given["micro_batch"], given["min_workers"], given["from_model"]) == (False, None, None, "")
+    assert given["cpus_per_worker"] == 1
     assert not given["change"]
+
+
+@pytest.mark.parametrize(
+    ("register", "words"),
+    [
+        (search.register, ["search", "--name", "s", "--dataset", "s3://a/1", "--trials", "2"]),
+        (study.register, ["study", "ablation", "--dataset", "s3://a/1"]),
+        (winner.register, ["winner", "s3://a/best.json", "--dataset", "s3://a/1"]),
+    ],
+)
+def test_each_command_that_trains_takes_the_crew(register: Callable[[typer.Typer], None], words: list[str]) -> None:
+    """As the flows give it: a GPU that one thread feeds would wait."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    crew = Workers(count=3, gpu=True, micro_batch=None, cpus=8)
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    given = commands[words[0]].make_context(words[0], [*words[1:], *crew.words()]).params
+
+    assert (given["workers"], given["cpus_per_worker"], given["gpu"]) == (3, 8, True)
+
+
+@pytest.mark.parametrize(("gpu", "threads"), [(True, 16), (False, 1)])
+def test_a_trial_loads_with_its_processors_where_a_gpu_computes(
+    gpu: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a training of Ray's workers does."""
+    job = objective.Job(
+        config=recipes.get("adodn_smoke").to_json(),
+        fields={},
+        dataset_uris=("s3://a/1",),
+        run_name="s-0001",
+        search_run_id="",
+        tags={},
+        resources=Resources(num_workers=1, use_gpu=gpu, cpus_per_worker=16),
+    )
+    told: dict[str, Any] = {}
+    monkeypatch.setattr("tune.objective.publish.claim_run", lambda *given: None)
+    monkeypatch.setattr("tune.objective.alone.train", lambda *given, **named: told.update(named))
+
+    objective._train(job)
+
+    assert (told["threads"], told["loader_threads"]) == (16, threads)
 
 
 @pytest.mark.parametrize(("flow", "recipe"), [(train_adodn, "adodn_smoke"), (train_cnt, "cnt_smoke")])

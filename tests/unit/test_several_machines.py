@@ -3,6 +3,7 @@
 pytest tests/unit/test_several_machines.py
 """
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from adodn.errors import StackError
 from adodn.settings import Settings
+from adodn.train import peer_group
 from adodn.train.peer_group import interface_of
 from infra.config import HOST, StackConfig, StackPorts, require_free
 from infra.folder import StackFolder
@@ -36,16 +38,19 @@ def test_by_default_ray_is_for_this_machine_alone(folder: StackFolder) -> None:
     assert argv[argv.index("--node-ip-address") + 1] == HOST
 
 
-def test_ray_alone_gets_the_address_that_it_is_given(folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its dashboard and job server stay on loopback; the address is written down for others."""
-    monkeypatch.setenv("ADODN_RAY_HOST", "10.1.2.3")
+@pytest.mark.parametrize("host", ["10.1.2.3", "100.64.0.9"])
+def test_ray_alone_gets_the_address_that_it_is_given(
+    host: str, folder: StackFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dashboard and job server stay on loopback; the address, of an overlay network also, is noted for others."""
+    monkeypatch.setenv("ADODN_RAY_HOST", host)
     config = StackConfig.wanted(folder)
     config.save()
 
     commands = {name: SERVICES[name].command(config).argv for name in SERVICES}
-    assert [name for name, argv in commands.items() if any("10.1.2.3" in word for word in argv)] == ["ray"]
+    assert [name for name, argv in commands.items() if any(host in word for word in argv)] == ["ray"]
     assert commands["ray"][commands["ray"].index("--dashboard-host") + 1] == HOST
-    assert f"ADODN_RAY_ADDRESS=10.1.2.3:{config.ports.ray_gcs}\n" in config.folder.env.read_text()
+    assert f"ADODN_RAY_ADDRESS={host}:{config.ports.ray_gcs}\n" in config.folder.env.read_text()
     assert StackConfig.recorded(config.folder).ray_address == config.ray_address
 
 
@@ -64,7 +69,7 @@ def test_a_node_is_given_what_it_trains_with_and_no_more(folder: StackFolder) ->
     assert secrets.mlflow_session_key not in text
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "224.0.0.1", "machine", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "100.128.0.1", "224.0.0.1", "machine", ""])
 def test_ray_is_not_opened_to_the_world(host: str, folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any address at all, a public one, a name: refused with the rule."""
     monkeypatch.setenv("ADODN_RAY_HOST", host)
@@ -83,6 +88,18 @@ def test_an_interface_is_found_by_its_address() -> None:
     """Loopback by 127.0.0.1; none by an address that this machine has not."""
     assert interface_of("127.0.0.1") in ("lo", "lo0")
     assert interface_of("10.255.255.1") is None
+
+
+def test_gloo_and_nccl_are_given_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the node's address, by its whole name; what the user says stays."""
+    monkeypatch.setattr("adodn.train.peer_group.ray.util.get_node_ip_address", lambda: HOST)
+    for name, said in (("GLOO_SOCKET_IFNAME", "mine"), ("NCCL_SOCKET_IFNAME", "")):
+        monkeypatch.setenv(name, said)
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME")
+
+    peer_group._choose_interface()
+
+    assert (os.environ["GLOO_SOCKET_IFNAME"], os.environ["NCCL_SOCKET_IFNAME"]) == ("mine", f"={interface_of(HOST)}")
 
 
 @contextmanager

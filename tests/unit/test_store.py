@@ -3,11 +3,14 @@
 import pickle
 import socket
 
+import pyarrow.fs
 import pytest
 from pydantic import SecretStr
 
 from adodn.data.store import S3Store, parse_uri
 from adodn.errors import StorageError
+from adodn.settings import Settings
+from adodn.train.distributed import filesystem
 
 
 def closed_port() -> int:
@@ -21,6 +24,34 @@ def store(port: int = 9) -> S3Store:
     return S3Store(
         endpoint_url=f"http://127.0.0.1:{port}", access_key="name", secret_key=SecretStr("hush-hush"), attempts=2
     )
+
+
+def credentials_of(places: Settings) -> tuple[str, str, str | None]:
+    found = S3Store.from_settings(places)._client()._request_signer._credentials.get_frozen_credentials()
+    return found.access_key, found.secret_key, found.token
+
+
+def test_without_keys_boto3_and_pyarrow_find_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a cloud, whose machines have a role; here the variables of AWS."""
+    for name, value in {"ACCESS_KEY_ID": "found", "SECRET_ACCESS_KEY": "hush", "SESSION_TOKEN": "short"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    places = Settings(s3_access_key="", s3_secret_key=SecretStr(""), s3_region="eu-north-1")
+
+    assert credentials_of(places) == ("found", "hush", "short")
+    alike = pyarrow.fs.S3FileSystem(endpoint_override="127.0.0.1:8333", scheme="http", region="eu-north-1")
+    assert filesystem(places).equals(alike)
+
+
+def test_temporary_keys_have_a_token() -> None:
+    """It goes with the process's own keys, and not with those of a role that has others."""
+    hush = SecretStr("hush")
+    places = Settings(s3_access_key="own", s3_secret_key=hush, s3_session_token=SecretStr("short"))
+    roles = places.model_copy(update={"s3_shards_access_key": "shards", "s3_shards_secret_key": hush})
+
+    assert credentials_of(places) == ("own", "hush", "short")
+    assert "short" not in repr(places) + repr(S3Store.from_settings(places))
+    assert S3Store.from_settings(roles, "shards").session_token.get_secret_value() == ""
+    assert filesystem(places) != filesystem(places.model_copy(update={"s3_session_token": SecretStr("")}))
 
 
 def test_an_address_is_bucket_and_key() -> None:
