@@ -7,6 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -95,6 +96,16 @@ class Settings(BaseSettings):
             if public and within != url and within[:1] in ("", "/"):
                 return public.rstrip("/") + within
         return url
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What processes that work together must agree on. No keys: each process has its own.
+
+        MLflow's address is left out where it may hold a password, or is a file of this machine.
+        """
+        mlflow = urlsplit(self.mlflow_tracking_uri)
+        told = {"mlflow_tracking_uri"} if mlflow.scheme in ("http", "https") and "@" not in mlflow.netloc else set()
+        return self.model_dump(include={"s3_endpoint_url", "s3_region", "bucket", "log_format"} | told)
 
     @property
     def datasets_uri(self) -> str:

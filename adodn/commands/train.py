@@ -15,7 +15,7 @@ from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.datasets.files import read_file
 from adodn.errors import ConfigError
-from adodn.interrupts import stopped_in_one_line
+from adodn.interrupts import ended_alike, stopped_in_one_line
 from adodn.models.weights import parse_weights, read_source
 from adodn.occlusion.patterns import MAX_BYTES, Patterns
 from adodn.train import initial, model_source
@@ -128,14 +128,16 @@ def trained(
 
     Raises:
         AdodnError: As `distributed.train`; also if the name belongs to another experiment.
+        SystemExit: At Ctrl-C or SIGTERM, at whatever point, with one line.
     """
-    if finished := publish.claim_run(config, run_name, places):
-        return finished
-    prepare_ray(places)
-    # Ray and MLflow take seconds to import: only those who train wait.
-    from adodn.train import distributed
+    way_on = f"run {run_name!r} goes on at its last checkpoint when the same command is given again"
+    with stopped_in_one_line(way_on), ended_alike():
+        if finished := publish.claim_run(config, run_name, places):
+            return finished
+        prepare_ray(places)
+        # Ray and MLflow take seconds to import: only those who train wait.
+        from adodn.train import distributed
 
-    with stopped_in_one_line(f"run {run_name!r} goes on at its last checkpoint when the same command is given again"):
         distributed.connect(places.ray_address or None)
         return distributed.train(
             config, datasets, run_name=run_name, resources=distributed.Resources(**resources), places=places

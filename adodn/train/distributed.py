@@ -111,6 +111,7 @@ def train(
                 "torch_threads": max(1, round(resources.cpus_per_worker)),
             },
             "run_name": run_name,
+            "places": places.shared,
             "tracking_run_id": tracker.run_id,
             "checkpoint_every_steps": resources.checkpoint_every_steps,
             # Asked here, for all: workers on nodes with other variables would wait for one another. Off, nobody tells.

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def run(given: dict[str, Any]) -> None:
     """Train as one of the workers of a Ray training, from its last checkpoint on."""
     _quiet_ray()
-    places = settings.get()
+    # As the driver has them: it reads there what is saved here. Keys are this node's own.
+    places = settings.get().model_copy(update=given["places"])
     config = ExperimentConfig.from_json(given["config"])
     first = rank() == 0
     tracker = _tracker_of(given, places) if first else None

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from adodn import recipes
+from adodn.commands.train import trained
 from adodn.interrupts import EXIT_CODE, ended_alike, stopped_in_one_line, undisturbed
+from adodn.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -82,6 +85,23 @@ def test_a_stopped_command_says_one_line(capsys: pytest.CaptureFixture[str]) -> 
         raise KeyboardInterrupt
 
     assert (ended.value.code, capsys.readouterr().err) == (EXIT_CODE, "stopped; give it again\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("where", ["adodn.publish.claim_run", "adodn.train.distributed.connect"])
+def test_a_training_is_stopped_in_one_line_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str, number: signal.Signals
+) -> None:
+    """While it asks the store for the run, and while it joins the cluster, too."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("as if there were nobody to hear it"))
+    monkeypatch.setattr("adodn.publish.claim_run", lambda *_: None)
+    monkeypatch.setattr(where, lambda *_: signal.raise_signal(number))
+
+    with pytest.raises(SystemExit) as ended:
+        trained(recipes.get("adodn_smoke"), ["s3://a/b"], "first", Settings(ray_address=""))
+
+    assert ended.value.code == EXIT_CODE
+    assert capsys.readouterr().err.startswith("stopped; run 'first' goes on at its last checkpoint")
 
 
 def test_a_stopped_process_hears_no_more() -> None:

@@ -3,13 +3,11 @@
 pytest tests/unit/test_run_ends.py
 """
 
-import inspect
 from unittest.mock import Mock
 
 import pytest
 
 from adodn.errors import StorageError
-from adodn.train import alone, distributed
 from adodn.train.driver import told_if_it_fails
 
 
@@ -29,10 +27,3 @@ def test_a_run_is_killed_by_people_and_fails_by_errors(error: BaseException, tol
     with pytest.raises(type(error)), told_if_it_fails(tracker):
         raise error
     assert [call.args[0] for call in tracker.abandon.call_args_list] == told
-
-
-@pytest.mark.parametrize("train", [alone.train, distributed.train])
-def test_both_ways_to_train_tell_alike(train: object) -> None:
-    """One place decides: neither says anything by itself."""
-    source = inspect.getsource(train)  # type: ignore[arg-type]
-    assert "told_if_it_fails(tracker)" in source and ".abandon(" not in source

@@ -44,6 +44,26 @@ def test_a_pickled_store_holds_no_key(
     assert pickle.loads(written) == filesystem(there) != filesystem(places)
 
 
+def test_workers_have_the_places_of_the_driver_and_keys_of_their_own(
+    places: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `ADODN_BUCKET=other adodn train` would save to the nodes' bucket, and look for it in its own."""
+    driver = places.model_copy(update={"bucket": "other", "log_format": "json", "mlflow_tracking_uri": "https://m:1"})
+    assert not [key for pair in KEYS for key in pair if key in str(driver.shared)]
+
+    worker = enter(monkeypatch, *KEYS[1]).model_copy(update=driver.shared)
+
+    assert (worker.runs_uri, worker.weights_uri) == (driver.runs_uri, driver.weights_uri)
+    assert worker.s3_endpoint_url == driver.s3_endpoint_url and worker.log_format == "json"
+    assert worker.mlflow_tracking_uri == "https://m:1" and worker.s3_access_key == KEYS[1][0]
+
+
+@pytest.mark.parametrize("uri", ["https://me:secret@m", "postgresql://me:secret@m/db", "sqlite:///here.db"])
+def test_an_address_with_a_password_does_not_travel(places: settings.Settings, uri: str) -> None:
+    """MLflow's may have one; a file is not there on another machine."""
+    assert "mlflow_tracking_uri" not in places.model_copy(update={"mlflow_tracking_uri": uri}).shared
+
+
 def test_the_plain_store_would_tell(places: settings.Settings) -> None:
     """Why there is a class of our own."""
     assert KEYS[0][1].encode() in pickle.dumps(pyarrow.fs.S3FileSystem(access_key=KEYS[0][0], secret_key=KEYS[0][1]))
