@@ -164,7 +164,10 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
             for node, count in running.items()
         }
         size = self._largest(usable(staying, available_resources_per_node(), own))
-        return size if self._nodes is not None or size == most else self._settled(size)
+        if self._nodes is None and size < most:
+            return self._settled(size)
+        self._held_since = None
+        return size
 
     def _largest(self, resources: _Resources) -> int:
         possible = super()._count_possible_workers(resources)
@@ -180,7 +183,6 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
 
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
         """Called by Ray's controller, over and over, while the workers run."""
-        self._held_since = None
         self._nodes = [worker.metadata.node_id for worker in worker_group_state.workers]
         return super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
 
