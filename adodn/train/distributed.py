@@ -104,18 +104,11 @@ def train(
         room=room,
         train_loop_config={
             "config": config.to_json(),
-            "share": {
-                "dataset_uris": tuple(dataset_uris),
-                "micro_batch": resources.micro_batch,
-                "loader_threads": loader_threads(resources),
-                "torch_threads": max(1, round(resources.cpus_per_worker)),
-            },
+            "share": _share(dataset_uris, resources),
             "run_name": run_name,
             "places": places.shared,
             "tracking_run_id": tracker.run_id,
-            "checkpoint_every_steps": resources.checkpoint_every_steps,
-            # Asked here, for all: workers on nodes with other variables would wait for one another. Off, nobody tells.
-            "checkpoint_on_notice": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0",
+            **_checkpointing(resources),
         },
         scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
@@ -132,6 +125,23 @@ def train(
                 return conclude(tracker, run_name, places)
         except (RayError, ray.train.TrainingFailedError, AdodnError) as error:
             raise _cause(error, run_name, room) from error
+
+
+def _share(dataset_uris: Sequence[str], resources: Resources) -> dict[str, Any]:
+    return {
+        "dataset_uris": tuple(dataset_uris),
+        "micro_batch": resources.micro_batch,
+        "loader_threads": loader_threads(resources),
+        "torch_threads": max(1, round(resources.cpus_per_worker)),
+    }
+
+
+def _checkpointing(resources: Resources) -> dict[str, Any]:
+    return {
+        "checkpoint_every_steps": resources.checkpoint_every_steps,
+        # Asked here, for all: workers on nodes with other variables would wait for one another. Off, nobody tells.
+        "checkpoint_on_notice": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0",
+    }
 
 
 def loader_threads(resources: Resources) -> int:
