@@ -70,12 +70,8 @@ def train(
     """
     places = settings.get()
     store = S3Store.from_settings(places)
-    config = base_config(recipe, config_path).with_fields(parse_changes(change or []))
-    if weights:
-        config = config.with_fields({"model.initial_weights": _upload_weights(weights, store)})
-    if patterns:
-        config = config.with_fields({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)})
-    config = on_data(config, [read_manifest(store, uri) for uri in dataset])
+    start = base_config(recipe, config_path).with_fields(parse_changes(change or []) | _files(weights, patterns, store))
+    config = on_data(start, [read_manifest(store, uri) for uri in dataset])
     if from_model:
         config = config.with_fields({"train.initial_model": _upload_model(from_model, config, store, places)})
     name = run_name or config.run_name
@@ -96,11 +92,18 @@ def train(
         checkpoint_every_steps=checkpoint_steps,
         hang_timeout_s=hang_timeout,
     )
-    if as_json:
-        typer.echo(json.dumps(asdict(outcome), sort_keys=True))
-    else:
-        typer.echo(f"{outcome.run_name}: {outcome.epochs} epochs, best validation NME {100 * outcome.val_nme:.2f} %")
-        typer.echo(f"checkpoint {outcome.checkpoint_uri}")
+    typer.echo(json.dumps(asdict(outcome), sort_keys=True)) if as_json else _tell(outcome)
+
+
+def _files(weights: str, patterns: Path | None, store: S3Store) -> dict[str, object]:
+    """Fields of the experiment that name files, each put where workers find it."""
+    fields: dict[str, object] = {"model.initial_weights": _upload_weights(weights, store)} if weights else {}
+    return fields | ({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)} if patterns else {})
+
+
+def _tell(outcome: publish.Outcome) -> None:
+    typer.echo(f"{outcome.run_name}: {outcome.epochs} epochs, best validation NME {100 * outcome.val_nme:.2f} %")
+    typer.echo(f"checkpoint {outcome.checkpoint_uri}")
 
 
 def base_config(recipe: str, config_path: Path | None) -> ExperimentConfig:
