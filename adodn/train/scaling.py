@@ -184,6 +184,10 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
         """Called by Ray's controller, over and over, while the workers run."""
         self._nodes = [worker.metadata.node_id for worker in worker_group_state.workers]
+        if not _get_draining_nodes().keys().isdisjoint(self._nodes):
+            return (
+                NoopDecision()
+            )  # it works and saves until the node is gone: a smaller group would begin at an older state
         return super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:

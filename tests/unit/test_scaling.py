@@ -44,7 +44,8 @@ class Cluster:
             num_workers=(1, 4), resources_per_worker={"CPU": 1.0}, elastic_resize_monitor_interval_s=60
         )
         self.policy = scaling._Sizes(config, ROOM)
-        patch.setattr(scaling, "_get_draining_nodes", dict)
+        self.leaving: dict[str, int] = {}
+        patch.setattr(scaling, "_get_draining_nodes", lambda: self.leaving)
         patch.setattr(scaling, "available_resources_per_node", lambda: self.free)
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=lambda seconds: None)
         patch.setattr("adodn.train.scaling.time", clock)
@@ -78,6 +79,15 @@ def test_a_group_does_not_grow_into_what_others_hold(cluster: Cluster) -> None:
 
     cluster.free = {"c": {"CPU": 1.0}, "d": {"CPU": 1.0}}
     assert cluster.running("a", "b").num_workers == 4
+
+
+def test_a_group_works_until_its_node_is_gone(cluster: Cluster) -> None:
+    """With notice it is not made smaller at once: it saves first. What begins anew leaves that node alone."""
+    cluster.free = {**FOUR, "a": {"CPU": 0.0}, "b": {"CPU": 0.0}}
+    cluster.leaving = {"b": 0}
+
+    assert isinstance(cluster.running("a", "b"), NoopDecision)
+    assert cluster.begin() == 2
 
 
 def test_a_group_begins_with_what_is_free(cluster: Cluster) -> None:
