@@ -78,8 +78,10 @@ def losses(outcome: dict[str, Any]) -> list[float]:
 def tracked(run_name: str) -> list[Run]:
     """The runs of that name on MLflow; a training has one, however often it was started."""
     client = MlflowClient(settings.get().mlflow_tracking_uri)
-    experiment = client.get_experiment_by_name("adodn").experiment_id
-    return list(client.search_runs([experiment], f"attributes.run_name = '{run_name}'"))
+    experiment = client.get_experiment_by_name("adodn")
+    if experiment is None:  # nothing has been trained on this stack
+        return []
+    return list(client.search_runs([experiment.experiment_id], f"attributes.run_name = '{run_name}'"))
 
 
 def worker_processes(home: Path) -> Iterator[psutil.Process]:
