@@ -18,8 +18,8 @@ demo: $(VENV)/installed  ## the whole chain on rendered faces
 test: $(VENV)/installed  ## all tests, real services included; those that need them in one process, the others beside
 	$(BIN)/python -m pytest --numprocesses 2
 
-chaos: $(VENV)/installed  ## kills, hangs, cut networks, several nodes; what this machine does not permit is skipped
-	$(BIN)/python -m pytest tests/chaos
+chaos: $(VENV)/installed  ## kills, hangs, cut networks, several nodes; ONLY=file runs one; what this machine does not permit is skipped
+	$(BIN)/python -m pytest $(or $(ONLY),tests/chaos)
 
 check: $(VENV)/installed  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
