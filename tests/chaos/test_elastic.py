@@ -33,7 +33,7 @@ from tests.training_runs import losses, small_dataset, tracked, train_command, w
 
 pytestmark = pytest.mark.integration
 
-CHANGES = {"train.precision": "fp64", "train.epochs": 8}
+CHANGES = {"train.precision": "fp64", "train.epochs": 12}
 CPUS = float(os.cpu_count() or 1)
 """Of a node, as Ray counts them; one worker takes all."""
 NOTICE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1"}
@@ -170,7 +170,7 @@ def test_a_group_that_loses_and_gains_a_node_trains_the_same(stack: StackInfo, d
     with node(stack.home) as first:
         process = begin(dataset_uri, "elastic", num_workers=2, min_workers=1, resize_s=5, max_failures=0)
         wait_until(lambda: first.workers() == 1 and epoch_of("elastic"), "an epoch of two workers")
-        first.give_notice(seconds=25)
+        first.give_notice(seconds=30)
         wait_until(
             lambda: any(kept["val_nme"] is None for kept in listed("elastic")["latest"]), "a checkpoint on notice"
         )
