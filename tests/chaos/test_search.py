@@ -96,7 +96,7 @@ def half(stack: StackInfo, space: Path) -> tuple[dict[str, bytes], dict[str, int
         said.append(line)
         if line.startswith("trial 1/"):
             break
-    wait_for(lambda: running("killed"))
+    wait_for(lambda: halted_while_running(process, "killed"))
     process.kill()
     process.wait()
     assert said[-1].startswith("trial 1/"), "".join(said)[-3000:]
@@ -247,6 +247,15 @@ def wait_for(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def halted_while_running(process: subprocess.Popen[str], name: str) -> bool:
+    """Halt a search, which then cannot end a trial between this look at its study and what comes next."""
+    process.send_signal(signal.SIGSTOP)
+    if running(name):
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 def running(name: str) -> bool:
