@@ -176,7 +176,8 @@ def test_a_group_that_loses_and_gains_a_node_trains_the_same(stack: StackInfo, d
         )
         writer = listed("elastic")["writer"]
         # Ray ends the group itself when the time is over. A node that went before would be a failure as any other.
-        wait_until(lambda: process.poll() is not None or epoch_of("elastic", before=writer), "an epoch of one worker")
+        wait_until(lambda: process.poll() is not None or listed("elastic")["writer"] != writer, "the end of the group")
+    wait_until(lambda: process.poll() is not None or epoch_of("elastic", before=writer), "an epoch of one worker")
     assert process.poll() is None, process.communicate()[1][-3000:]
     (alone_now,) = worker_processes(stack.home)
     alone_now.suspend()  # so that it does not reach the end before the other node is there
