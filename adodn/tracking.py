@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException, RestException
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_fixed
 
 from adodn.config import ExperimentConfig
 from adodn.errors import TrackingError
@@ -130,7 +130,7 @@ class Tracker:
                 {**(tags or {}), **{f"dataset_digest.{dataset.name}": dataset.digest for dataset in datasets}},
             )
             if datasets:
-                self._client.log_inputs(self.run_id, datasets=[_dataset_input(dataset) for dataset in datasets])
+                self._log_inputs([_dataset_input(dataset) for dataset in datasets])
         return self.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -304,6 +304,15 @@ class Tracker:
         runs = self._client.search_runs([experiment], f"tags.fingerprint = '{fingerprint}'", max_results=1000)
         return next((run for run in runs if run.info.run_name == run_name), None)
 
+    def _log_inputs(self, inputs: list[DatasetInput]) -> None:
+        """Say what the run reads.
+
+        Trainings that begin at once on a new dataset all try to write it down, and MLflow answers all but the first
+        with what its database said: that it is there already. Asked again, it looks first.
+        """
+        attempts = Retrying(stop=stop_after_attempt(3), retry=retry_if_exception(_is_bad_request), reraise=True)
+        attempts(self._client.log_inputs, self.run_id, datasets=inputs)
+
     def _describe(self, run: Run, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         known = run.data.params
         texts = {name: str(value) for name, value in params.items()}
@@ -340,6 +349,10 @@ def params_of(config: ExperimentConfig) -> dict[str, object]:
 def metric_key(name: str) -> str:
     """A result's name as MLflow allows it: `:` stands for `@`."""
     return name.replace("@", ":")
+
+
+def _is_bad_request(cause: BaseException) -> bool:
+    return isinstance(cause, RestException) and bool(cause.error_code == "BAD_REQUEST")
 
 
 def _dataset_input(dataset: DatasetRef) -> DatasetInput:

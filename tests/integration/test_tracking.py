@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -148,6 +149,26 @@ def test_a_run_says_what_was_computed_on_what(run_name: str) -> None:
     assert run.data.params["data.augment.rotation_deg"] == "30.0"
     assert run.data.tags["dataset_digest.300w"] == DATASET.digest
     assert run.inputs.dataset_inputs[0].dataset.digest == DATASET.digest[:36]
+
+
+def test_trainings_that_begin_at_once_on_a_new_dataset_all_begin(stack: object) -> None:
+    """The server looks whether it knows a dataset and then writes it down: between the two, another may have."""
+    uri = settings.get().mlflow_tracking_uri
+    for _ in range(5):
+        new = DatasetRef(name="new", digest=uuid.uuid4().hex * 2, uri="s3://bucket/datasets/new/1")
+        trackers = [Tracker(uri) for _ in range(6)]
+        together = threading.Barrier(len(trackers))
+
+        def begin(tracker: Tracker, dataset: DatasetRef = new, meet: threading.Barrier = together) -> None:
+            meet.wait()
+            tracker.start(f"at-once-{uuid.uuid4().hex[:8]}", fingerprint="f" * 12, params={}, datasets=[dataset])
+
+        with ThreadPoolExecutor(len(trackers)) as pool:
+            list(pool.map(begin, trackers))
+
+        for tracker in trackers:
+            (known,) = stored(tracker).inputs.dataset_inputs
+            assert known.dataset.name == "new"
 
 
 def test_parameters_never_change_in_a_run(run_name: str) -> None:
