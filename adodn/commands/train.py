@@ -71,9 +71,7 @@ def train(
     places = settings.get()
     store = S3Store.from_settings(places)
     start = base_config(recipe, config_path).with_fields(parse_changes(change or []) | _files(weights, patterns, store))
-    config = on_data(start, [read_manifest(store, uri) for uri in dataset])
-    if from_model:
-        config = config.with_fields({"train.initial_model": _upload_model(from_model, config, store, places)})
+    config = _from(from_model, on_data(start, [read_manifest(store, uri) for uri in dataset]), store, places)
     name = run_name or config.run_name
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
@@ -182,8 +180,10 @@ def _upload_weights(source: str, store: S3Store) -> str:
     return initial.put_by_digest(content, store, settings.get().weights_uri)
 
 
-def _upload_model(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> str:
-    """Put a model's weights on storage, once they are known to fit; says which of them do not."""
+def _from(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> ExperimentConfig:
+    """Fine-tune that model: its weights go to storage once they are known to fit; says which of them do not."""
+    if not source:
+        return config
     content = model_source.read_whole_model(source, config.model.landmark_protocol, places)
     network = models.build(config.model)
     random = initial.load_whole_model(network, parse_weights(content, source), source)
@@ -192,7 +192,7 @@ def _upload_model(source: str, config: ExperimentConfig, store: S3Store, places:
             f"{source}: of another protocol than {config.model.protocol!r}; {', '.join(random)} start at random",
             err=True,
         )
-    return initial.put_by_digest(content, store, places.weights_uri)
+    return config.with_fields({"train.initial_model": initial.put_by_digest(content, store, places.weights_uri)})
 
 
 def _upload_patterns(path: Path, store: S3Store) -> str:
