@@ -71,7 +71,7 @@ def train(
     places = settings.get()
     store = S3Store.from_settings(places)
     start = base_config(recipe, config_path).with_fields(parse_changes(change or []) | _files(weights, patterns, store))
-    config = _from(from_model, on_data(start, [read_manifest(store, uri) for uri in dataset]), store, places)
+    config = _fine_tuning(from_model, on_data(start, [read_manifest(store, uri) for uri in dataset]), store, places)
     name = run_name or config.run_name
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
@@ -180,7 +180,7 @@ def _upload_weights(source: str, store: S3Store) -> str:
     return initial.put_by_digest(content, store, settings.get().weights_uri)
 
 
-def _from(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> ExperimentConfig:
+def _fine_tuning(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> ExperimentConfig:
     """Fine-tune that model: its weights go to storage once they are known to fit; says which of them do not."""
     if not source:
         return config
