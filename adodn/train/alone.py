@@ -52,16 +52,16 @@ def train(
     """
     check(config, num_workers=1, micro_batch=None)
     tracker = start_tracking(config, dataset_uris, run_name, {"workers": "1", **(tags or {})}, places)
-    kept = Checkpoints(S3Store.from_settings(places), f"{places.runs_uri}/{run_name}")
+    checkpoints = Checkpoints(S3Store.from_settings(places), f"{places.runs_uri}/{run_name}")
     with told_if_it_fails(tracker):
-        with kept:
+        with checkpoints:
             train_process(
                 config,
                 Share(dataset_uris=tuple(dataset_uris), torch_threads=threads, loader_threads=loader_threads),
                 places,
                 device=torch.device("cuda" if use_gpu else "cpu"),
                 wrap=lambda network: network,
-                saved=kept.claim,
-                reports=Reports(kept, tracker, heard, Progress(val_metric(config), places.log_format)),
+                saved=checkpoints.claim,
+                reports=Reports(checkpoints, tracker, heard, Progress(val_metric(config), places.log_format)),
             )
         return conclude(tracker, run_name, places)

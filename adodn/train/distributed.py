@@ -1,4 +1,4 @@
-"""Ray Train around the plain loop. With `worker.py`, `scaling.py` and `peer_group.py` the only place that knows of it.
+"""Ray Train around the plain loop: `worker.py`, `scaling.py`, `process_group.py` and this alone know of it.
 
     outcome = train(config, [dataset_uri], run_name=config.run_name, resources=Resources(), places=settings.get())
 
@@ -31,7 +31,7 @@ from adodn.errors import AdodnError, StackError
 from adodn.interrupts import ended_alike
 from adodn.publish import Outcome
 from adodn.settings import Settings
-from adodn.train import peer_group, scaling, worker
+from adodn.train import process_group, scaling, worker
 from adodn.train.driver import check, conclude, start_tracking, told_if_it_fails
 from adodn.train.failures import lost
 
@@ -112,7 +112,7 @@ def train(
         },
         scaling_config=_scaling(resources, room),
         # Gradients and running statistics lie on the GPU, sums for metrics do not.
-        torch_config=peer_group.PeerGroup(
+        torch_config=process_group.ProcessGroup(
             backend="cpu:gloo,cuda:nccl" if resources.use_gpu else "gloo", timeout_s=math.ceil(resources.hang_timeout_s)
         ),
         run_config=_run_config(run_name, resources, places, callbacks),

@@ -50,7 +50,7 @@ class Reports:
     """What becomes of a training's progress: checkpoints, figures on MLflow, and lines for people.
 
     Args:
-        kept: Takes checkpoints; of one process only.
+        checkpoints: Takes checkpoints; of one process only.
         tracker: Takes the metrics of an epoch; of one process only.
         heard: Told the metrics of each epoch, and `epoch` and `step`; of all processes.
         progress: Writes lines, where there is a tracker.
@@ -59,13 +59,13 @@ class Reports:
 
     def __init__(
         self,
-        kept: Checkpoints | None,
+        checkpoints: Checkpoints | None,
         tracker: "Tracker | None",
         heard: Callable[[dict[str, float]], None],
         progress: Progress,
         due: Callable[[int], bool] = lambda step: False,
     ) -> None:
-        self._kept = kept
+        self._checkpoints = checkpoints
         self._tracker = tracker
         self._heard = heard
         self._progress = progress
@@ -77,18 +77,18 @@ class Reports:
             self._progress.after_step(state)
         if self._due(state.step):
             synchronise(state)
-            if self._kept is not None:
-                self._kept.add(state, None)
+            if self._checkpoints is not None:
+                self._checkpoints.add(state, None)
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again."""
         if self._tracker is not None:
-            failures = self._kept.failures if self._kept is not None else 0
+            failures = self._checkpoints.failures if self._checkpoints is not None else 0
             more = {"train/checkpoint_failures": float(failures), "train/workers": float(world_size())}
             self._tracker.log_epoch(state.epoch, metrics | more)
             self._progress.after_epoch(state, metrics)
-        if self._kept is not None:
-            self._kept.add(state, metrics[val_metric(state.config)])
+        if self._checkpoints is not None:
+            self._checkpoints.add(state, metrics[val_metric(state.config)])
         self._heard({"epoch": state.epoch, "step": state.step, **metrics})
 
 

@@ -35,8 +35,9 @@ def run(given: dict[str, Any]) -> None:
     config = ExperimentConfig.from_json(given["config"])
     first = rank() == 0
     tracker = _tracker_of(given, places) if first else None
-    kept = Checkpoints(S3Store.from_settings(places), f"{places.runs_uri}/{given['run_name']}") if first else None
-    with kept or nullcontext(), _system_metrics(given["tracking_run_id"], places):
+    base_uri = f"{places.runs_uri}/{given['run_name']}"
+    checkpoints = Checkpoints(S3Store.from_settings(places), base_uri) if first else None
+    with checkpoints or nullcontext(), _system_metrics(given["tracking_run_id"], places):
         train_process(
             config,
             Share(**given["share"]),
@@ -48,10 +49,10 @@ def run(given: dict[str, Any]) -> None:
                 parallel_strategy_kwargs=DATA_PARALLEL,
             ),
             # One reads, so that all start from the same, whatever a process that is slow to die still saves.
-            saved=lambda: from_rank_zero(kept.claim() if kept else None),
+            saved=lambda: from_rank_zero(checkpoints.claim() if checkpoints else None),
             # Metrics only: checkpoints are ours. All workers report, as Ray's barrier demands.
             reports=Reports(
-                kept,
+                checkpoints,
                 tracker,
                 ray.train.report,
                 Progress(val_metric(config), places.log_format),

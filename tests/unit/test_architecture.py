@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOMES = {
     "prefect": ("flows/", "infra/", "adodn/prefect_plugin.py"),
     "ray": (
-        *(f"adodn/train/{name}.py" for name in ("distributed", "peer_group", "scaling", "worker")),
+        *(f"adodn/train/{name}.py" for name in ("distributed", "process_group", "scaling", "worker")),
         *("flows/", "tune/", "infra/"),
         "adodn/matrix/cluster.py",  # cells of a matrix are tasks; `adodn/evaluate` itself needs no cluster
     ),

@@ -13,8 +13,8 @@ import pytest
 
 from adodn.errors import StackError
 from adodn.settings import Settings
-from adodn.train import peer_group
-from adodn.train.peer_group import interface_of
+from adodn.train import process_group
+from adodn.train.process_group import interface_of
 from infra.config import HOST, StackConfig, StackPorts, require_free
 from infra.folder import StackFolder
 from infra.join import become_node
@@ -92,12 +92,12 @@ def test_an_interface_is_found_by_its_address() -> None:
 
 def test_gloo_and_nccl_are_given_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the node's address, by its whole name; what the user says stays."""
-    monkeypatch.setattr("adodn.train.peer_group.ray.util.get_node_ip_address", lambda: HOST)
+    monkeypatch.setattr("adodn.train.process_group.ray.util.get_node_ip_address", lambda: HOST)
     for name, said in (("GLOO_SOCKET_IFNAME", "mine"), ("NCCL_SOCKET_IFNAME", "")):
         monkeypatch.setenv(name, said)
     monkeypatch.delenv("NCCL_SOCKET_IFNAME")
 
-    peer_group._choose_interface()
+    process_group._choose_interface()
 
     assert (os.environ["GLOO_SOCKET_IFNAME"], os.environ["NCCL_SOCKET_IFNAME"]) == ("mine", f"={interface_of(HOST)}")
 

@@ -1,6 +1,6 @@
 """How the workers of a Ray training find each other: over the network by which Ray reaches their nodes.
 
-    TorchTrainer(…, torch_config=PeerGroup(backend="gloo", timeout_s=600))
+    TorchTrainer(…, torch_config=ProcessGroup(backend="gloo", timeout_s=600))
 
 torch asks the machine's name for its address. That is loopback on Debian and its kin, where no other machine is heard.
 """
@@ -13,7 +13,7 @@ import ray.util
 from ray.train.torch import TorchConfig
 
 
-class PeerGroup(TorchConfig):  # type: ignore[misc]  # Ray is not typed
+class ProcessGroup(TorchConfig):  # type: ignore[misc]  # Ray is not typed
     """Ray's configuration of torch's process group, on the interface of the node's own address."""
 
     @property
