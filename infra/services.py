@@ -37,6 +37,8 @@ _OFFLINE = {
 }
 _FOREIGN = ("AWS_", "MLFLOW_", "PREFECT_", "RAY_", "ADODN_S3_", "ADODN_MLFLOW_", "ADODN_PREFECT_", "ADODN_RAY_")
 """Prefixes of the caller's variables that would send a service, or a flow, to other servers than the stack's."""
+_TUNING = ("RAY_health_check_", "RAY_memory_")
+"""Prefixes of those among them that are handed on: they tune the stack's Ray and name no other server."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class Service:
 
 def base_environment(config: StackConfig) -> dict[str, str]:
     """The environment that all services share: the caller's, without what would mislead them."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    kept = {
+        name: value for name, value in os.environ.items() if name.startswith(_TUNING) or not name.startswith(_FOREIGN)
+    }
     binaries = str(Path(sys.executable).parent)
     return {
         **kept,

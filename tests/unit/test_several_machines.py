@@ -18,7 +18,7 @@ from adodn.train.process_group import interface_of
 from infra.config import HOST, StackConfig, StackPorts, require_free
 from infra.folder import StackFolder
 from infra.join import become_node
-from infra.services import SERVICES
+from infra.services import SERVICES, base_environment
 
 
 @pytest.fixture
@@ -52,6 +52,18 @@ def test_ray_alone_gets_the_address_that_it_is_given(
     assert commands["ray"][commands["ray"].index("--dashboard-host") + 1] == HOST
     assert f"ADODN_RAY_ADDRESS={host}:{config.ports.ray_gcs}\n" in config.folder.env.read_text()
     assert StackConfig.recorded(config.folder).ray_address == config.ray_address
+
+
+def test_what_tunes_ray_reaches_the_head(folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon a machine is taken for lost, as docs/several-machines.md has it; never the address of another Ray."""
+    tuning = {"RAY_health_check_period_ms": "1000", "RAY_memory_usage_threshold": "0.8"}
+    for name, value in (tuning | {"RAY_ADDRESS": "elsewhere:6379", "RAY_AUTH_TOKEN": "another's"}).items():
+        monkeypatch.setenv(name, value)
+
+    given = base_environment(StackConfig.wanted(folder))
+
+    assert {name: given[name] for name in given if name.startswith(("RAY_health", "RAY_memory"))} == tuning
+    assert not {"RAY_ADDRESS", "RAY_AUTH_TOKEN"} & set(given)
 
 
 def test_a_node_is_given_what_it_trains_with_and_no_more(folder: StackFolder) -> None:
