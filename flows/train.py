@@ -59,6 +59,23 @@ class Workers:
         return words + (["--gpu"] if self.gpu else [])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Precautions:
+    """Against clusters that are too small and workers that are lost; they never change the result."""
+
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints within an epoch; None: at its end only."""
+    wait_minutes: float
+    """For a cluster that is too small."""
+    hang_timeout: float
+    """Seconds for which a worker may not answer."""
+
+    def words(self) -> list[str]:
+        """As `adodn train` takes them."""
+        words = ["--wait-minutes", str(self.wait_minutes), "--hang-timeout", str(self.hang_timeout)]
+        return words + (["--checkpoint-steps", str(self.checkpoint_steps)] if self.checkpoint_steps else [])
+
+
 @flow(name="train-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
 def train_adodn(
     recipe: RecipeName = DEFAULT_RECIPE,
@@ -72,6 +89,9 @@ def train_adodn(
     cpus_per_worker: Annotated[float, Field(ge=0.1, le=1024)] = 1.0,
     gpu: bool = False,
     micro_batch: Annotated[int, Field(ge=1)] | None = None,
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = None,
+    wait_minutes: Annotated[float, Field(ge=0, le=10_080)] = 5.0,
+    hang_timeout: Annotated[float, Field(ge=1, le=86_400)] = 600.0,
     changes: dict[str, bool | int | float | str] | None = None,
     from_model: ModelName | None = None,
     run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = None,
@@ -90,6 +110,9 @@ def train_adodn(
         cpus_per_worker: Processors of each; with `gpu` as many threads prepare its batches.
         gpu: One GPU a worker.
         micro_batch: Faces at a time in a worker, for less memory; never changes the result.
+        checkpoint_steps: Checkpoint so often within epochs, too; by default at the end of each only.
+        wait_minutes: How long to wait for a cluster that is too small, or still grows.
+        hang_timeout: Seconds after which a worker that does not answer is started anew.
         changes: Dotted fields of the recipe, e.g. `{"train.seed": 1}`.
         from_model: Model to fine-tune: models:/NAME@ALIAS, or a finished run's name.
         run_name: Resumes the run of that name; by default a run of its own, which retries of this flow run resume.
@@ -99,10 +122,11 @@ def train_adodn(
     """
     config = experiment(recipe, epochs, changes)
     crew = Workers(count=workers, gpu=gpu, micro_batch=micro_batch, fewest=min_workers, cpus=cpus_per_worker)
+    care = Precautions(checkpoint_steps=checkpoint_steps, wait_minutes=wait_minutes, hang_timeout=hang_timeout)
     check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     run = run_name or f"{on_dataset(config, uri).run_name}-{str(flow_run.id)[:8]}"
-    train(run, command(run, recipe, config, [uri], crew, from_model=from_model))
+    train(run, command(run, recipe, config, [uri], crew, care=care, from_model=from_model))
     answer = evaluate(run, uri)
     show(answer, run)
     return answer
@@ -140,6 +164,7 @@ def command(
     uris: Sequence[str],
     workers: Workers,
     *,
+    care: Precautions | None = None,
     from_model: str | None = None,
 ) -> list[str]:
     """What trains a recipe, as changed in the config, on sharded datasets; from a model, if one is named."""
@@ -148,6 +173,7 @@ def command(
     words += ["--from-model", from_model] if from_model else []
     words += ["--min-workers", str(workers.fewest)] if workers.fewest else []
     words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
+    words += care.words() if care else []
     changed = differences(recipes.get(recipe), config)
     return words + [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
 

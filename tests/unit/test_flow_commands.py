@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from prefect.exceptions import ParameterTypeError
 
 from adodn import recipes
 from adodn.cli import build
@@ -50,6 +51,37 @@ def test_what_is_not_asked_for_is_left_to_the_command() -> None:
     assert (given["gpu"], given["micro_batch"], given["min_workers"], given["from_model"]) == (False, None, None, "")
     assert given["cpus_per_worker"] == 1
     assert not given["change"]
+
+
+def test_a_training_of_a_flow_waits_and_saves_as_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/checkpoints.md says of the command holds for the flow."""
+
+    class Begun(Exception):
+        pass
+
+    def begin(run: str, words: list[str]) -> None:
+        raise Begun(words)
+
+    monkeypatch.setattr("flows.train.train", begin)
+    asked: dict[str, Any] = {"checkpoint_steps": 100, "wait_minutes": 30.5, "hang_timeout": 900.0}
+
+    with pytest.raises(Begun) as begun:
+        train_adodn.fn(dataset_uri="s3://adodn/datasets/a/1", run_name="r", **asked)
+
+    assert {name: understood(*begun.value.args)[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize("name", ["checkpoint_steps", "wait_minutes", "hang_timeout"])
+def test_the_flow_takes_what_the_command_takes(name: str) -> None:
+    """By the same names and with the same defaults; no time without end, and none of nothing."""
+    asked = understood(["adodn", "train", "--dataset", "s3://a/1"])
+    kept = train_adodn.parameters.properties[name]
+
+    assert kept.get("default") == asked[name]
+    assert train_adodn.validate_parameters({name: 7})[name] == 7
+    for value in (-1, "soon", "inf", "nan"):
+        with pytest.raises(ParameterTypeError, match=name):
+            train_adodn.validate_parameters({name: value})
 
 
 @pytest.mark.parametrize(
