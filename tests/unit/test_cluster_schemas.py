@@ -127,6 +127,13 @@ def test_the_image_file_has_no_known_mistake(tmp_path: Path) -> None:
 _DOCKERFILE = ROOT / "infra" / "Dockerfile"
 
 
+def test_the_image_has_what_reads_gpus() -> None:
+    """docs/observation.md promises their figures with the extra `gpu`, and whoever runs an image cannot add it."""
+    installed = re.search(r"--editable '\.\[([a-z,]+)\]'", _DOCKERFILE.read_text())
+
+    assert installed and set(installed[1].split(",")) == {"local", "search", "gpu"}
+
+
 def test_what_the_image_copies_is_there_and_sent_to_the_builder() -> None:
     """Each source exists, and .dockerignore, which leaves out everything else, lets it through."""
     text = _DOCKERFILE.read_text()
