@@ -3,6 +3,7 @@
 pytest tests/unit/test_compose.py
 """
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ SAME = {
     "mlflow": ("mlflow", 0),
 }
 """Services and the cluster's containers that do the same: a pod, and which of its containers."""
+VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 OWN = {"PGDATA"}
 """Only the cluster's volume has a folder of the file system's own in it."""
 
@@ -78,6 +80,24 @@ def test_a_service_has_no_rights_and_is_published_on_loopback_only(service: str)
         address, outside, inside = port.split(":")
         assert address == "127.0.0.1" and outside == inside
     assert service == "s3" or "healthcheck" in asked
+
+
+@pytest.mark.parametrize("service", list(SERVICES))
+def test_a_service_starts_on_two_cores(service: str) -> None:
+    """Unless it is asked for more: Docker refuses a limit above what the machine has."""
+    limit = SERVICES[service]["deploy"]["resources"]["limits"]["cpus"]
+
+    assert float(VARIABLE.sub(r"\2", limit)) <= 2
+
+
+def test_ray_hands_out_what_its_container_may_use() -> None:
+    """The one variable is both, so that no worker waits for cores that another has."""
+    limits = SERVICES["ray"]["deploy"]["resources"]["limits"]
+
+    assert VARIABLE.fullmatch(limits["cpus"]) and VARIABLE.fullmatch(limits["memory"])
+    assert f"--num-cpus={limits['cpus']}" in SERVICES["ray"]["command"]
+    assert "ADODN_RAY_NUM_CPUS" in limits["cpus"]  # as the local stack's share is called
+    assert all(name in (ROOT / "infra/README.md").read_text() for name in ("ADODN_RAY_NUM_CPUS", "ADODN_RAY_MEMORY"))
 
 
 def test_the_secrets_are_files_in_a_closed_folder(tmp_path: Path) -> None:
