@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -222,30 +223,57 @@ def test_fault_35_another_release_of_ray_is_one_clear_error(site: Site) -> None:
 def test_fault_24_a_machine_dies_in_a_search(site: Site) -> None:
     """The trial that ran on it goes on elsewhere at its last checkpoint; all trials come to their end, each once."""
     words = ["search", "--name", "lost-machine", "--recipe", "adodn_smoke", "--dataset", site.dataset_uri, "--json"]
-    words += ["--set", "train.epochs=6", "--trials", "4", "--concurrent", "3"]
+    words += ["--set", "train.epochs=12", "--trials", "4", "--concurrent", "3"]
+    words += ["--set", "model.drop_warmup_epochs=12"]  # longer than the training, so that no trial is stopped early
     site.submit_module("lost-machine", ["adodn.cli", *words])
-    lost = ""
+    found: list[tuple[str, str]] = []
 
-    def has_checkpoint() -> bool:
-        nonlocal lost
+    def has_begun() -> bool:
         assert not site.made.jobs().get_job_status("lost-machine").is_terminal(), site.log("lost-machine")[-6000:]
-        lost = next((name for name in ("b", "c") if trials_on(site, name)), "")
-        return bool(lost) and any(site.checkpoints(f"lost-machine-{number:04d}") for number in range(3))
+        found[:] = [(name, run) for name in ("b", "c") for run in trials_on(site, name) if 0 < epochs(site, run) < 6]
+        return bool(found)
 
-    wait_until(has_checkpoint, "a trial on a machine of its own")
+    wait_until(has_begun, "a trial with a checkpoint on a machine of its own")
+    lost, trial = found[0]
     site.made.nodes[lost].power_off()
+    before = site.listed(trial)
 
     assert site.ended("lost-machine") == "SUCCEEDED", site.log("lost-machine")[-6000:]
-    found = next(json.loads(line) for line in reversed(site.log("lost-machine").splitlines()) if line[:1] == "{")
-    assert [trial["state"] for trial in found["trials"] if trial["state"] not in ("COMPLETE", "PRUNED")] == []
-    assert len(found["trials"]) == 4
+    answer = next(json.loads(line) for line in reversed(site.log("lost-machine").splitlines()) if line[:1] == "{")
+    assert [row["state"] for row in answer["trials"]] == ["COMPLETE"] * 4
     assert [len(site.runs(f"lost-machine-{number:04d}")) for number in range(4)] == [1] * 4
+    assert_went_on(site, trial, before)
     bring_back(site, lost)
 
 
-def trials_on(site: Site, name: str) -> list[int]:
-    """Processes of Tune's trials on a machine."""
-    return [pid for pid in site.made.nodes[name].pids() if "ImplicitFunc" in title(pid)]
+def assert_went_on(site: Site, trial: str, before: dict[str, Any]) -> None:
+    """Another process took the trial over, and none of the epochs that had a checkpoint was trained again.
+
+    The list of checkpoints counts its writes: one for who takes over, one for each epoch since.
+    """
+    after, had = site.listed(trial), before["latest"][0]["epoch"]
+    assert 0 < had < 12 and after["writer"] != before["writer"]
+    assert after["generation"] - before["generation"] == 1 + after["latest"][0]["epoch"] - had
+    assert len(site.losses(trial)) == after["latest"][0]["epoch"]
+
+
+def epochs(site: Site, run_name: str) -> int:
+    """How many a run has finished, by its last checkpoint."""
+    return max((kept["epoch"] for kept in site.listed(run_name).get("latest", [])), default=0)
+
+
+def trials_on(site: Site, name: str) -> list[str]:
+    """Runs of Tune's trials on a machine: the process of each works in a folder that is called so."""
+    folders = [folder(pid) for pid in site.made.nodes[name].pids() if "ImplicitFunc" in title(pid)]
+    return [run for run in folders if run.startswith("lost-machine-")]
+
+
+def folder(pid: int) -> str:
+    """The name of the folder in which a process works."""
+    try:
+        return Path(psutil.Process(pid).cwd()).name
+    except psutil.Error:
+        return ""
 
 
 def title(pid: int) -> str:
