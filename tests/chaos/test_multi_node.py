@@ -6,11 +6,15 @@ authentication, gloo between hosts. `hosts.py` makes the machines; where that is
 pytest tests/chaos/test_multi_node.py
 """
 
+import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,10 +31,12 @@ from adodn.data.shards import shard_dataset
 from adodn.errors import StackError
 from adodn.mlflow_server import sign_in
 from flows import jobs
+from infra.config import StackPorts
 from tests.chaos.cluster import cluster, wait_until
-from tests.chaos.hosts import network, not_permitted
+from tests.chaos.hosts import Host, network, not_permitted
 from tests.chaos.submitted import EPOCHS, STEPS, Line, Site
 
+DASHBOARD = StackPorts.model_validate({}).ray_dashboard
 FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
 CPUS = {"a": 2, "b": 1, "c": 1}
 
@@ -208,6 +214,45 @@ def test_fault_34_a_cluster_refuses_whoever_has_not_its_token(site: Site) -> Non
             assert_refused(done, f"{site.made.head.address}:", "ADODN_RAY_AUTH_TOKEN")
     assert site.checkpoints("no-token") == 0
     assert site.runs("no-token") == []
+
+
+def test_ray_alone_listens_beyond_loopback_and_answers_nobody_without_its_token(site: Site) -> None:
+    """All ports of a machine that trains, and of the head's, asked from another one: 401, or no HTTP; no more is told
+    than that Ray is well, and its own counters.
+    """
+    for host in (site.made.head, site.made.nodes["a"]):
+        heard = listening(host)
+        assert {name for name in heard.values() if "ray" not in name and name != "gcs_server"} <= {"python3"}, heard
+        answers = {
+            (port, path): asked(host.address, port, path) for port in heard for path in ("", "logs/", "api/jobs/")
+        }
+        told = {place: text for place, text in answers.items() if text}
+
+        assert any(text.startswith("401") for text in told.values())
+        for place, text in told.items():
+            known = text.startswith(("401", "403", "404", "# HELP")) or place == (DASHBOARD, "")  # its page of sign-in
+            assert known, (place, text)
+
+
+def listening(host: Host) -> dict[int, str]:
+    """Ports on which a machine's processes listen beyond loopback, and the names of those."""
+    lines = host.run(["ss", "--listening", "--tcp", "--numeric", "--processes", "--no-header"], os.environ).stdout
+    found = [
+        (line.split()[3].rpartition(":"), line.partition('users:(("')[2].partition('"')[0])
+        for line in lines.splitlines()
+    ]
+    return {int(port): name for (address, _, port), name in found if not address.startswith(("127.", "[::1]"))}
+
+
+def asked(address: str, port: int, path: str) -> str:
+    """The beginning of an answer to somebody without a token; empty: no HTTP is spoken there."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/{path}", timeout=5) as answer:
+            return str(answer.read(200).decode(errors="replace"))
+    except urllib.error.HTTPError as error:
+        return f"{error.code}"
+    except (OSError, http.client.HTTPException):
+        return ""
 
 
 def test_fault_35_another_release_of_ray_is_one_clear_error(site: Site) -> None:
