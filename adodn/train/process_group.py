@@ -6,10 +6,12 @@ torch asks the machine's name for its address. That is loopback on Debian and it
 """
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import ray.util
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.torch import TorchConfig
 
 
@@ -25,8 +27,17 @@ class ProcessGroup(TorchConfig):  # type: ignore[misc]  # Ray is not typed
 class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray's own is behind this property alone
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Called by Ray when the workers are there."""
-        worker_group.execute(_choose_interface)
-        super().on_start(worker_group, backend_config)
+        try:
+            worker_group.execute(_choose_interface)
+            super().on_start(worker_group, backend_config)
+        except OutOfMemoryError as error:
+            raise RayActorError(error_msg=str(error)) from error  # for which Ray starts the group anew
+
+    def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        """Called by Ray at the group's end, also when it is about to start another one."""
+        # Of a worker that its monitor of memory killed, Ray knows only of the error, not that it is dead.
+        with suppress(OutOfMemoryError):
+            super().on_shutdown(worker_group, backend_config)
 
 
 def _choose_interface() -> None:
