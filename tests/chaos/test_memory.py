@@ -17,8 +17,8 @@ from tests.training_runs import finished, losses, small_dataset, tracked, wait_u
 pytestmark = pytest.mark.integration
 
 CHANGES: dict[str, object] = {"train.precision": "fp64", "train.epochs": 3}
-ROOM_BYTES = 4 * 2**30
-"""What the training may take, and more than it does."""
+ROOM_BYTES = 8 * 2**30
+"""What the training may take, and whatever else the machine does: about twice as much as it needs."""
 
 
 @contextmanager
@@ -35,9 +35,9 @@ def test_a_worker_that_ray_ends_for_want_of_memory_is_started_anew(stack: StackI
     dataset_uri = small_dataset(num_train=96)
     memory = psutil.virtual_memory()
     most = memory.total - memory.available + ROOM_BYTES
-    if memory.available < 2 * ROOM_BYTES:
+    if memory.available < 1.5 * ROOM_BYTES:
         pytest.skip(
-            f"this machine has {memory.available / 2**30:.0f} GiB free, {2 * ROOM_BYTES / 2**30:.0f} are needed"
+            f"this machine has {memory.available / 2**30:.0f} GiB free, {1.5 * ROOM_BYTES / 2**30:.0f} are needed"
         )
     with node(stack.home, RAY_memory_usage_threshold=f"{most / memory.total:.3f}") as small:
         process = begin(dataset_uri, "memory", CHANGES, num_workers=2)
