@@ -8,6 +8,7 @@
 Importing this module takes seconds, because MLflow does; import it where it is used. Models are `registry`'s.
 """
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -35,6 +36,8 @@ PARENT = "mlflow.parentRunId"
 """Tag of a run inside another: the other's id."""
 _DIGEST_LENGTH = 36
 """MLflow stores no longer digest of a dataset."""
+_LONGEST_PARAM, _CUT_AT = 500, 6000
+"""Of a parameter: the most that is stored as it is; where MLflow would cut it off without a word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -315,8 +318,11 @@ class Tracker:
 
     def _describe(self, run: Run, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         known = run.data.params
-        texts = {name: str(value) for name, value in params.items()}
-        changed = sorted(name for name, text in texts.items() if known.get(name, text) != text)
+        texts = {name: _shortened(str(value)) for name, value in params.items()}
+        # Runs of before have long ones as MLflow cut them.
+        changed = sorted(
+            name for name, text in texts.items() if known.get(name, text) not in (text, str(params[name])[:_CUT_AT])
+        )
         if changed:
             name = changed[0]
             raise TrackingError(
@@ -349,6 +355,13 @@ def params_of(config: ExperimentConfig) -> dict[str, object]:
 def metric_key(name: str) -> str:
     """A result's name as MLflow allows it: `:` stands for `@`."""
     return name.replace("@", ":")
+
+
+def _shortened(text: str) -> str:
+    """A parameter as it is, or one that is long by its beginning, length and sha256; storage has the whole config."""
+    if len(text) <= _LONGEST_PARAM:
+        return text
+    return f"{text[:200]}… ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()})"
 
 
 def _is_bad_request(cause: BaseException) -> bool:
