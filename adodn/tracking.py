@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException, RestException
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_fixed
 
 from adodn.config import ExperimentConfig
-from adodn.errors import TrackingError
+from adodn.errors import TrackingAwayError, TrackingError
 from adodn.evaluate import EvaluationReport
 from adodn.mlflow_server import client_of, explained, is_outage, reaching
 
@@ -175,7 +175,7 @@ class Tracker:
                 path.write_bytes(data)
                 self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
         except OSError as error:
-            raise TrackingError(
+            raise TrackingAwayError(
                 f"{name!r} cannot be written to {tempfile.gettempdir()} on its way to MLflow ({error.strerror}); make "
                 "room there, or set TMPDIR to a folder that has some, then give the same command again"
             ) from error

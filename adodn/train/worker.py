@@ -15,7 +15,7 @@ from ray.train import ControllerError, UserCallback
 from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
-from adodn.errors import AdodnError, AnotherSavesError, StorageError, TrackingError
+from adodn.errors import AdodnError, AnotherSavesError, StorageError, TrackingAwayError
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
 from adodn.train.loop import val_metric
@@ -84,7 +84,7 @@ class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
         if isinstance(error, AnotherSavesError) and not self._displaced:
             self._displaced = True
             return
-        if error is not None and not isinstance(error, StorageError | TrackingError):
+        if error is not None and not isinstance(error, StorageError | TrackingAwayError):
             raise ControllerError(error)
 
 

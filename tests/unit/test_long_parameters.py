@@ -36,7 +36,7 @@ def test_a_run_with_a_long_parameter_goes_on(start: Start, tmp_path: Path) -> No
     assert first.run_id == again.run_id
     kept = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(first.run_id).data.params["data.sources"]
     assert kept.startswith("source source") and "7000 characters, sha256 " in kept and len(kept) < 500
-    with pytest.raises(TrackingError, match="data.sources"):
+    with pytest.raises(TrackingError, match=r"data\.sources"):
         start(LONG[:-1] + "x")
 
 
