@@ -22,12 +22,12 @@ from typing import Literal, TypeVar
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException, RestException
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from adodn.config import ExperimentConfig
 from adodn.errors import TrackingAwayError, TrackingError
 from adodn.evaluate import EvaluationReport
-from adodn.mlflow_server import client_of, explained, is_outage, reaching
+from adodn.mlflow_server import client_of, explained, is_outage, patiently, reaching
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -52,6 +52,8 @@ class DatasetRef:
 
 EXPERIMENT = "adodn"
 """MLflow's word for a folder of runs: ours."""
+PATIENCE_S = 30.0
+"""How long a run under way waits for a server that went away."""
 
 
 class Tracker:
@@ -62,10 +64,11 @@ class Tracker:
     Args:
         uri: The server's address.
         experiment: MLflow's word for a folder of runs; made where it is missing.
-        patience_s: How long any call but `log_epoch` waits for a server that went away.
+        patience_s: How long what belongs to a run under way waits for a server that went away; making a tracker,
+            `start`, `attach`, `history` and `abandon` do not wait.
     """
 
-    def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = 30.0) -> None:
+    def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = PATIENCE_S) -> None:
         self._uri = uri
         self._experiment = experiment
         self._patience_s = patience_s
@@ -73,6 +76,23 @@ class Tracker:
         self._run: Run | None = None
         self._logged: set[int] = set()
         self._client = client_of(uri)
+
+    @classmethod
+    def attached(cls, uri: str, run_id: str, *, patience_s: float = PATIENCE_S) -> "Tracker":
+        """A tracker that writes to a run that is there: `attach`, with patience from the first connection on.
+
+        For workers: Ray starts them again a few times only, and all at once.
+
+        Raises:
+            TrackingError: If the server refuses or stays away, or there is no such run.
+        """
+
+        def attach() -> Tracker:
+            tracker = cls(uri, patience_s=patience_s)
+            tracker.attach(run_id)
+            return tracker
+
+        return patiently(uri, f"find run {run_id!r}", attach, patience_s)
 
     @property
     def run_id(self) -> str:
@@ -283,14 +303,7 @@ class Tracker:
             self._unsent.popleft()
 
     def _patiently(self, doing: str, call: Callable[[], _T]) -> _T:
-        attempts = Retrying(
-            stop=stop_after_delay(self._patience_s),
-            wait=wait_fixed(1),
-            retry=retry_if_exception(is_outage),
-            reraise=True,
-        )
-        with reaching(self._uri, doing):
-            return attempts(call)
+        return patiently(self._uri, doing, call, self._patience_s)
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)

@@ -116,9 +116,7 @@ def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
 def _tracker_of(given: dict[str, Any], places: Settings) -> "Tracker":
     from adodn.tracking import Tracker  # takes seconds, and only rank 0 needs it
 
-    tracker = Tracker(places.mlflow_tracking_uri)
-    tracker.attach(given["tracking_run_id"])
-    return tracker
+    return Tracker.attached(places.mlflow_tracking_uri, given["tracking_run_id"])
 
 
 def _system_metrics(tracking_run_id: str, places: Settings) -> AbstractContextManager[None]:

@@ -207,6 +207,19 @@ def test_the_end_of_a_run_waits_for_the_server(run_name: str, relay: Relay) -> N
     assert stored(tracker).info.status == "FINISHED"
 
 
+def test_a_worker_that_starts_while_the_server_is_away_waits_for_it(run_name: str, relay: Relay) -> None:
+    """Ray starts it again but a few times within a minute; so it connects and attaches when the server is back."""
+    run_id = start(relay.uri, run_name).run_id
+    relay.cut()
+    threading.Timer(3, relay.mend).start()
+    began = time.monotonic()
+
+    attached = Tracker.attached(relay.uri, run_id)
+
+    assert attached.run_id == run_id
+    assert 2 < time.monotonic() - began < 60
+
+
 def test_no_server_is_one_error_within_seconds(relay: Relay) -> None:
     """Nothing listens: the error names the address and the way out, at once."""
     relay.cut()
