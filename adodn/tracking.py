@@ -13,7 +13,7 @@ import json
 import logging
 import tempfile
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +27,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt
 from adodn.config import ExperimentConfig
 from adodn.errors import TrackingAwayError, TrackingError
 from adodn.evaluate import EvaluationReport
-from adodn.mlflow_server import client_of, explained, is_outage, patiently, reaching
+from adodn.mlflow_server import client_of, explained, patiently, reaching
+from adodn.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -53,35 +54,34 @@ class DatasetRef:
 EXPERIMENT = "adodn"
 """MLflow's word for a folder of runs: ours."""
 PATIENCE_S = 30.0
-"""How long a run under way waits for a server that went away."""
+"""How long a run waits for a server that went away."""
 
 
 class Tracker:
     """One run on an MLflow server.
 
-    A short outage loses nothing: epochs that could not be sent are kept and go with the next, or at `finish`.
+    A short outage loses nothing while the process lives: epochs that could not be sent are kept in memory, and go with
+    the next, or at `flush` and `finish`. If it dies meanwhile, the run goes on after the checkpoint, without them.
 
     Args:
         uri: The server's address.
         experiment: MLflow's word for a folder of runs; made where it is missing.
-        patience_s: How long what belongs to a run under way waits for a server that went away; making a tracker,
-            `start`, `attach`, `history` and `abandon` do not wait.
+        patience_s: How long calls wait for a server that went away; to make a tracker, `start`, `attach` and `abandon`
+            do not wait.
     """
 
     def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = PATIENCE_S) -> None:
         self._uri = uri
         self._experiment = experiment
         self._patience_s = patience_s
-        self._unsent: deque[list[Metric]] = deque()
+        self._outbox = Outbox()
         self._run: Run | None = None
         self._logged: set[int] = set()
         self._client = client_of(uri)
 
     @classmethod
     def attached(cls, uri: str, run_id: str, *, patience_s: float = PATIENCE_S) -> "Tracker":
-        """A tracker that writes to a run that is there: `attach`, with patience from the first connection on.
-
-        For workers: Ray starts them again a few times only, and all at once.
+        """A tracker of a run that is there, made with patience: for workers, which Ray starts again but a few times.
 
         Raises:
             TrackingError: If the server refuses or stays away, or there is no such run.
@@ -157,25 +157,18 @@ class Tracker:
         return self.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record an epoch. When the server is away it is kept for later, and training goes on.
+        """Record an epoch, within a second: what a server that is away or hangs does not take is sent later.
 
         An epoch that the run had when it was started or attached to stays as it is: a training that died between
         this and its checkpoint comes to it again.
 
         Raises:
-            TrackingError: If the server is there and refuses.
+            TrackingError: If the server is there and refuses this epoch, or one before.
         """
-        if epoch in self._logged:
-            return
-        now = int(time.time() * 1000)
-        self._unsent.append([Metric(metric_key(name), value, now, epoch) for name, value in metrics.items()])
-        try:
-            self._send_epochs()
-        except MlflowException as cause:
-            if not is_outage(cause):
-                self._unsent.popleft()  # or it would stand in the way of all that follow
-                raise explained(cause, self._uri, f"log epoch {epoch}") from cause
-            _log.warning("MLflow at %s is away; %d epochs are kept to be sent later", self._uri, len(self._unsent))
+        if epoch not in self._logged:
+            now = int(time.time() * 1000)
+            sent = [Metric(metric_key(name), value, now, epoch) for name, value in metrics.items()]
+            self._outbox.add(partial(self._send_epoch, epoch, sent))
 
     def log_bytes(self, name: str, data: bytes) -> None:
         """Keep a file with the run.
@@ -209,11 +202,12 @@ class Tracker:
         self._set_tag(self.run_id, name, value)
 
     def history(self) -> list[dict[str, float]]:
-        """Metrics of each epoch that the server has, in order; those of evaluations are not among them.
+        """Metrics of each epoch, in order, once all are sent; those of evaluations are not among them.
 
         Raises:
             TrackingError: If the server refuses or cannot be reached.
         """
+        self.flush()
         epochs: dict[int, dict[str, float]] = defaultdict(dict)
         with reaching(self._uri, "read the epochs"):
             names = self._client.get_run(self.run_id).data.metrics
@@ -235,13 +229,21 @@ class Tracker:
         for file_name, content in report.files().items():
             self.log_bytes(f"evaluation/{report.dataset}{PurePosixPath(file_name).suffix}", content)
 
+    def flush(self) -> None:
+        """Send what is left, and leave the run's status as it is.
+
+        Raises:
+            TrackingError: If the server refuses or stays away, or refused an epoch before.
+        """
+        self._patiently("send the epochs", self._outbox.flush)
+
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Send what is left, and close the run.
 
         Raises:
-            TrackingError: If the server refuses or stays away.
+            TrackingError: As `flush`.
         """
-        self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
+        self.flush()
         self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
 
     def abandon(self, status: Literal["FAILED", "KILLED"]) -> None:
@@ -296,11 +298,10 @@ class Tracker:
             raise ValueError("the tracker has no run; call start or attach first")
         return self._run
 
-    def _send_epochs(self) -> None:
-        while self._unsent:
-            # Sent twice (the answer got lost), a metric of the same time and step is stored once.
-            self._client.log_batch(self.run_id, metrics=self._unsent[0])
-            self._unsent.popleft()
+    def _send_epoch(self, epoch: int, metrics: list[Metric]) -> None:
+        # Sent twice (the answer got lost), a metric of the same time and step is stored once.
+        with reaching(self._uri, f"log epoch {epoch}"):
+            self._client.log_batch(self.run_id, metrics=metrics)
 
     def _patiently(self, doing: str, call: Callable[[], _T]) -> _T:
         return patiently(self._uri, doing, call, self._patience_s)

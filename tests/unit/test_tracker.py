@@ -81,3 +81,15 @@ def test_a_worker_attaches_patiently(start: Start, uri: str, monkeypatch: pytest
     with pytest.raises(TrackingAwayError):
         Tracker.attached(uri, run_id, patience_s=0)
     assert Tracker.attached(uri, run_id).run_id == run_id
+
+
+def test_what_is_flushed_is_there_and_the_run_goes_on(start: Start, uri: str) -> None:
+    """As a worker leaves it to the driver, who has pictures to add: FINISHED comes last."""
+    tracker = start("")
+    for epoch in (1, 2):
+        tracker.log_epoch(epoch, {"train/loss": 1 / epoch})
+    tracker.flush()
+    run = MlflowClient(uri).get_run(tracker.run_id)
+
+    assert (run.info.status, run.data.metrics) == ("RUNNING", {"train/loss": 0.5})
+    assert tracker.history() == [{"train/loss": 1.0}, {"train/loss": 0.5}]
