@@ -60,7 +60,7 @@ def run(given: dict[str, Any]) -> None:
             ),
         )
     if tracker is not None:
-        tracker.finish()  # sends what an outage held back
+        tracker.flush()  # what an outage held back; the driver closes the run, when it has its pictures
 
 
 class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
