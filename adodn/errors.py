@@ -12,7 +12,7 @@
     ├── TrainingDivergedError      the loss is not finite
     ├── TrainingLostError          the processes of a training failed again and again
     ├── TrackingError              the MLflow server refused, or could not be reached
-    │   └── TrackingAwayError      it could not be reached
+    │   └── TrackingAwayError      it could not be reached, or no room was left on the way
     ├── SearchError                a study is another search's, in use, or its database could not be reached
     ├── PromotionRefusedError      a model may not take an alias
     ├── ResourcesError             the cluster has no room for what is to run on it
@@ -72,7 +72,7 @@ class TrackingError(AdodnError):
 
 
 class TrackingAwayError(TrackingError):
-    """The MLflow server could not be reached; the same call may well succeed later."""
+    """The MLflow server could not be reached, or no room was left on the way; the same call may well succeed later."""
 
 
 class SearchError(AdodnError):

@@ -8,16 +8,19 @@ Importing this module takes seconds, because MLflow does; import it where it is 
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from adodn import settings
 from adodn.errors import TrackingAwayError, TrackingError
 
+_T = TypeVar("_T")
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -74,6 +77,21 @@ def reaching(uri: str, doing: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as cause:
         raise explained(cause, uri, doing) from cause
+
+
+def patiently(uri: str, doing: str, call: Callable[[], _T], patience_s: float) -> _T:
+    """Call again while the server is away, for so long.
+
+    Raises:
+        TrackingError: If the server refuses or stays away.
+    """
+    attempts = Retrying(
+        stop=stop_after_delay(patience_s),
+        wait=wait_fixed(1),
+        retry=retry_if_exception_type(TrackingAwayError),
+        reraise=True,
+    )
+    return attempts(reaching(uri, doing)(call))
 
 
 def explained(cause: Exception, uri: str, doing: str) -> TrackingError:

@@ -8,11 +8,12 @@
 Importing this module takes seconds, because MLflow does; import it where it is used. Models are `registry`'s.
 """
 
+import hashlib
 import json
 import logging
 import tempfile
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,12 +22,13 @@ from typing import Literal, TypeVar
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException, RestException
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from adodn.config import ExperimentConfig
-from adodn.errors import TrackingError
+from adodn.errors import TrackingAwayError, TrackingError
 from adodn.evaluate import EvaluationReport
-from adodn.mlflow_server import client_of, explained, is_outage, reaching
+from adodn.mlflow_server import client_of, explained, patiently, reaching
+from adodn.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -35,6 +37,8 @@ PARENT = "mlflow.parentRunId"
 """Tag of a run inside another: the other's id."""
 _DIGEST_LENGTH = 36
 """MLflow stores no longer digest of a dataset."""
+_LONGEST_PARAM, _CUT_AT = 500, 6000
+"""Of a parameter: the most that is stored as it is; where MLflow would cut it off without a word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,27 +53,46 @@ class DatasetRef:
 
 EXPERIMENT = "adodn"
 """MLflow's word for a folder of runs: ours."""
+PATIENCE_S = 30.0
+"""How long a run waits for a server that went away."""
 
 
 class Tracker:
     """One run on an MLflow server.
 
-    A short outage loses nothing: epochs that could not be sent are kept and go with the next, or at `finish`.
+    A short outage loses nothing while the process lives: epochs that could not be sent are kept in memory, and go with
+    the next, or at `flush` and `finish`. If it dies meanwhile, the run goes on after the checkpoint, without them.
 
     Args:
         uri: The server's address.
         experiment: MLflow's word for a folder of runs; made where it is missing.
-        patience_s: How long any call but `log_epoch` waits for a server that went away.
+        patience_s: How long calls wait for a server that went away; to make a tracker, `start`, `attach` and `abandon`
+            do not wait.
     """
 
-    def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = 30.0) -> None:
+    def __init__(self, uri: str, *, experiment: str = EXPERIMENT, patience_s: float = PATIENCE_S) -> None:
         self._uri = uri
         self._experiment = experiment
         self._patience_s = patience_s
-        self._unsent: deque[list[Metric]] = deque()
+        self._outbox = Outbox()
         self._run: Run | None = None
         self._logged: set[int] = set()
         self._client = client_of(uri)
+
+    @classmethod
+    def attached(cls, uri: str, run_id: str, *, patience_s: float = PATIENCE_S) -> "Tracker":
+        """A tracker of a run that is there, made with patience: for workers, which Ray starts again but a few times.
+
+        Raises:
+            TrackingError: If the server refuses or stays away, or there is no such run.
+        """
+
+        def attach() -> Tracker:
+            tracker = cls(uri, patience_s=patience_s)
+            tracker.attach(run_id)
+            return tracker
+
+        return patiently(uri, f"find run {run_id!r}", attach, patience_s)
 
     @property
     def run_id(self) -> str:
@@ -134,25 +157,18 @@ class Tracker:
         return self.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record an epoch. When the server is away it is kept for later, and training goes on.
+        """Record an epoch, within a second: what a server that is away or hangs does not take is sent later.
 
         An epoch that the run had when it was started or attached to stays as it is: a training that died between
         this and its checkpoint comes to it again.
 
         Raises:
-            TrackingError: If the server is there and refuses.
+            TrackingError: If the server is there and refuses this epoch, or one before.
         """
-        if epoch in self._logged:
-            return
-        now = int(time.time() * 1000)
-        self._unsent.append([Metric(metric_key(name), value, now, epoch) for name, value in metrics.items()])
-        try:
-            self._send_epochs()
-        except MlflowException as cause:
-            if not is_outage(cause):
-                self._unsent.popleft()  # or it would stand in the way of all that follow
-                raise explained(cause, self._uri, f"log epoch {epoch}") from cause
-            _log.warning("MLflow at %s is away; %d epochs are kept to be sent later", self._uri, len(self._unsent))
+        if epoch not in self._logged:
+            now = int(time.time() * 1000)
+            sent = [Metric(metric_key(name), value, now, epoch) for name, value in metrics.items()]
+            self._outbox.add(partial(self._send_epoch, epoch, sent))
 
     def log_bytes(self, name: str, data: bytes) -> None:
         """Keep a file with the run.
@@ -172,7 +188,7 @@ class Tracker:
                 path.write_bytes(data)
                 self._patiently(f"keep {name!r}", lambda: self._client.log_artifact(self.run_id, str(path), folder))
         except OSError as error:
-            raise TrackingError(
+            raise TrackingAwayError(
                 f"{name!r} cannot be written to {tempfile.gettempdir()} on its way to MLflow ({error.strerror}); make "
                 "room there, or set TMPDIR to a folder that has some, then give the same command again"
             ) from error
@@ -186,11 +202,12 @@ class Tracker:
         self._set_tag(self.run_id, name, value)
 
     def history(self) -> list[dict[str, float]]:
-        """Metrics of each epoch that the server has, in order; those of evaluations are not among them.
+        """Metrics of each epoch, in order, once all are sent; those of evaluations are not among them.
 
         Raises:
             TrackingError: If the server refuses or cannot be reached.
         """
+        self.flush()
         epochs: dict[int, dict[str, float]] = defaultdict(dict)
         with reaching(self._uri, "read the epochs"):
             names = self._client.get_run(self.run_id).data.metrics
@@ -212,13 +229,21 @@ class Tracker:
         for file_name, content in report.files().items():
             self.log_bytes(f"evaluation/{report.dataset}{PurePosixPath(file_name).suffix}", content)
 
+    def flush(self) -> None:
+        """Send what is left, and leave the run's status as it is.
+
+        Raises:
+            TrackingError: If the server refuses or stays away, or refused an epoch before.
+        """
+        self._patiently("send the epochs", self._outbox.flush)
+
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Send what is left, and close the run.
 
         Raises:
-            TrackingError: If the server refuses or stays away.
+            TrackingError: As `flush`.
         """
-        self._patiently(f"send {len(self._unsent)} epochs", self._send_epochs)
+        self.flush()
         self._patiently("close the run", lambda: self._client.set_terminated(self.run_id, status))
 
     def abandon(self, status: Literal["FAILED", "KILLED"]) -> None:
@@ -273,21 +298,13 @@ class Tracker:
             raise ValueError("the tracker has no run; call start or attach first")
         return self._run
 
-    def _send_epochs(self) -> None:
-        while self._unsent:
-            # Sent twice (the answer got lost), a metric of the same time and step is stored once.
-            self._client.log_batch(self.run_id, metrics=self._unsent[0])
-            self._unsent.popleft()
+    def _send_epoch(self, epoch: int, metrics: list[Metric]) -> None:
+        # Sent twice (the answer got lost), a metric of the same time and step is stored once.
+        with reaching(self._uri, f"log epoch {epoch}"):
+            self._client.log_batch(self.run_id, metrics=metrics)
 
     def _patiently(self, doing: str, call: Callable[[], _T]) -> _T:
-        attempts = Retrying(
-            stop=stop_after_delay(self._patience_s),
-            wait=wait_fixed(1),
-            retry=retry_if_exception(is_outage),
-            reraise=True,
-        )
-        with reaching(self._uri, doing):
-            return attempts(call)
+        return patiently(self._uri, doing, call, self._patience_s)
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
@@ -315,8 +332,11 @@ class Tracker:
 
     def _describe(self, run: Run, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         known = run.data.params
-        texts = {name: str(value) for name, value in params.items()}
-        changed = sorted(name for name, text in texts.items() if known.get(name, text) != text)
+        texts = {name: _shortened(str(value)) for name, value in params.items()}
+        # Runs of before have long ones as MLflow cut them.
+        changed = sorted(
+            name for name, text in texts.items() if known.get(name, text) not in (text, str(params[name])[:_CUT_AT])
+        )
         if changed:
             name = changed[0]
             raise TrackingError(
@@ -349,6 +369,13 @@ def params_of(config: ExperimentConfig) -> dict[str, object]:
 def metric_key(name: str) -> str:
     """A result's name as MLflow allows it: `:` stands for `@`."""
     return name.replace("@", ":")
+
+
+def _shortened(text: str) -> str:
+    """A parameter as it is, or one that is long by its beginning, length and sha256; storage has the whole config."""
+    if len(text) <= _LONGEST_PARAM:
+        return text
+    return f"{text[:200]}… ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()})"
 
 
 def _is_bad_request(cause: BaseException) -> bool:

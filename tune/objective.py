@@ -17,7 +17,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from adodn import models, publish, settings
 from adodn.config import ExperimentConfig
-from adodn.errors import ConfigError, StorageError, TrackingError
+from adodn.errors import ConfigError, StorageError, TrackingAwayError
 from adodn.publish import Outcome
 from adodn.tracking import PARENT
 from adodn.train import alone, distributed
@@ -56,7 +56,7 @@ def run_trial(given: dict[str, Any]) -> dict[str, str] | None:
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"
     try:
         _train(job)
-    except (StorageError, TrackingError) as error:
+    except (StorageError, TrackingAwayError) as error:
         return {OUTAGE: str(error)}
     except Exception as error:  # whatever it is, it is this trial's own, and the search goes on
         return {ERROR: f"{type(error).__name__}: {error}"}

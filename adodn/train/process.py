@@ -81,7 +81,10 @@ class Reports:
                 self._checkpoints.add(state, None)
 
     def after_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
-        """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again."""
+        """Show the epoch, and checkpoint. In this order: who dies between the two goes through the epoch again.
+
+        With MLflow away, the epoch is told later, and is not there if this process dies before.
+        """
         if self._tracker is not None:
             failures = self._checkpoints.failures if self._checkpoints is not None else 0
             more = {"train/checkpoint_failures": float(failures), "train/workers": float(world_size())}

@@ -15,7 +15,7 @@ from ray.train import ControllerError, UserCallback
 from adodn import settings
 from adodn.config import ExperimentConfig
 from adodn.data.store import S3Store
-from adodn.errors import AdodnError, AnotherSavesError, StorageError, TrackingError
+from adodn.errors import AdodnError, AnotherSavesError, StorageError, TrackingAwayError
 from adodn.settings import Settings
 from adodn.train.checkpoints import Checkpoints
 from adodn.train.loop import val_metric
@@ -60,7 +60,7 @@ def run(given: dict[str, Any]) -> None:
             ),
         )
     if tracker is not None:
-        tracker.finish()  # sends what an outage held back
+        tracker.flush()  # what an outage held back; the driver closes the run, when it has its pictures
 
 
 class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
@@ -84,7 +84,7 @@ class GiveUp(UserCallback):  # type: ignore[misc]  # Ray is not typed
         if isinstance(error, AnotherSavesError) and not self._displaced:
             self._displaced = True
             return
-        if error is not None and not isinstance(error, StorageError | TrackingError):
+        if error is not None and not isinstance(error, StorageError | TrackingAwayError):
             raise ControllerError(error)
 
 
@@ -116,9 +116,7 @@ def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
 def _tracker_of(given: dict[str, Any], places: Settings) -> "Tracker":
     from adodn.tracking import Tracker  # takes seconds, and only rank 0 needs it
 
-    tracker = Tracker(places.mlflow_tracking_uri)
-    tracker.attach(given["tracking_run_id"])
-    return tracker
+    return Tracker.attached(places.mlflow_tracking_uri, given["tracking_run_id"])
 
 
 def _system_metrics(tracking_run_id: str, places: Settings) -> AbstractContextManager[None]:
