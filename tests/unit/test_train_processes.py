@@ -121,6 +121,14 @@ def deterministic() -> dict[str, Any]:
     return {"network": state.network.state_dict(), "refused": refused, "workspace": workspace}
 
 
+def test_fp32_is_fp32_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's default rounds CUDA's convolutions to TF32: one fingerprint would stand for two precisions."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    prepare_process(small_config().train)
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_deterministic_runs_give_equal_bits(tmp_path: Path) -> None:
     """Two processes, one after the other, end with the same bits, and torch refuses what could differ."""
     (one,) = together(deterministic, tmp_path / "one", processes=1)
