@@ -166,8 +166,8 @@ def check_micro_batch(config: ExperimentConfig, micro_batch: int | None) -> None
     """
     if micro_batch is not None and config.model.batch_norm == "synchronised":
         raise ConfigError(
-            f"a micro-batch must not change the result, got {micro_batch!r} with model.batch_norm 'synchronised', whose "
-            "statistics would cover that many faces of each worker only; use model.batch_norm 'virtual', or no "
+            f"a micro-batch must not change the result, got {micro_batch!r} with model.batch_norm 'synchronised', "
+            "whose statistics would cover that many faces of each worker only; use model.batch_norm 'virtual', or no "
             "micro-batch"
         )
     faces = config.model.batch_norm_faces

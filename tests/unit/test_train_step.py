@@ -64,7 +64,7 @@ def test_a_micro_batch_holds_whole_runs_of_the_batch_norms() -> None:
 
 
 def test_no_micro_batch_where_statistics_cover_the_whole_batch() -> None:
-    """Synchronised norms would take theirs over a part of each worker's faces: another result, under one fingerprint."""
+    """Synchronised norms would take theirs over a part of each worker's faces, which is another result."""
     config = small_config({"model.batch_norm": "synchronised"})
 
     check_micro_batch(config, None)
