@@ -11,6 +11,7 @@ sha256, is written after their bytes (`checkpoint_index`), so what it names was 
 
 import hashlib
 import logging
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -185,8 +186,10 @@ def read_best(store: S3Store, base_uri: str) -> tuple[Kept, int]:
         CheckpointError: If there is none, or it is not whole.
     """
     index = IndexFile(store, base_uri).read()
-    if index is None or index.best is None:
-        raise CheckpointError(f"{base_uri}: no checkpoint was kept; train again under a new run name")
+    if index is None or index.best is None or index.best.error == math.inf:
+        raise CheckpointError(
+            f"{base_uri}: no checkpoint with a finite validation error was kept; train again under a new run name"
+        )
     content, problem = _read(store, _uri(base_uri, index.best), index.best)
     if content is None:
         raise CheckpointError(f"{problem}; train again under a new run name")
