@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from adodn.errors import TrainingDivergedError
+from adodn.models.batch_norm import running_buffers
 from adodn.train.determinism import prepare_process
 from adodn.train.loop import fit, synchronise, train_epoch
 from adodn.train.peers import rank
@@ -72,6 +73,38 @@ def test_how_often_workers_meet_changes_no_bit_of_what_they_report(tmp_path: Pat
     first, second = together(reported, tmp_path / "two")
 
     assert first["never"] == first["always"] == second["never"] == second["always"]
+
+
+def averaged_statistics() -> dict[str, Any]:
+    """Running statistics before and after the workers meet: drawn alike in the frozen trunk, the rank elsewhere."""
+    state = small_state(small_config({"train.freeze": ["trunk."], "train.ema_decay": 0.9}))
+    assert state.average
+    draws = torch.Generator().manual_seed(0)
+    for network in (state.network, state.average.network):
+        for buffer in running_buffers(network):
+            buffer.fill_(rank())
+        for buffer in running_buffers(network.trunk):
+            buffer.copy_(torch.rand(buffer.shape, generator=draws))
+    found = {}
+    for when in ("before", "after"):
+        networks = {"network": state.network.state_dict(), "average": state.average.network.state_dict()}
+        found[when] = {
+            f"{whose} {name}": value.clone()
+            for whose, values in networks.items()
+            for name, value in values.items()
+            if "running" in name
+        }
+        synchronise(state)
+    return found
+
+
+def test_frozen_statistics_keep_every_bit_on_three_processes(tmp_path: Path) -> None:
+    """A third of three times a number need not be that number; statistics that move are averaged as ever."""
+    for found in together(averaged_statistics, tmp_path / "three", processes=3):
+        assert len(found["before"]) == len(found["after"]) > 8
+        for name, value in found["after"].items():
+            expected = found["before"][name] if " trunk." in name else torch.ones_like(value)
+            assert torch.equal(value, expected), name
 
 
 def diverging() -> dict[str, Any]:
