@@ -84,7 +84,7 @@ def averaged_statistics() -> dict[str, Any]:
         for buffer in running_buffers(network):
             buffer.fill_(rank())
         for buffer in running_buffers(network.trunk):
-            buffer.copy_(torch.rand(buffer.shape, generator=draws))
+            buffer.copy_(torch.rand(buffer.shape, generator=draws, dtype=buffer.dtype))
     found = {}
     for when in ("before", "after"):
         networks = {"network": state.network.state_dict(), "average": state.average.network.state_dict()}
