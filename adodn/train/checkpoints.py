@@ -127,7 +127,7 @@ class Checkpoints:
 
     def _commit(self, added: Kept) -> None:
         """Put a checkpoint that is whole on the list, and delete what is no longer named there."""
-        before, after = self._index, self._index.with_added(added)
+        named, after = self._index.named + self._damaged, self._index.with_added(added)
         while not self._file.write(after):
             # The answer to an earlier write may have been lost: then the list that is there is this writer's own.
             there = self._file.read()
@@ -138,11 +138,9 @@ class Checkpoints:
                     f"{self._file.uri}: another process saves this run now, this one ends; start a run once, or under "
                     "two names"
                 )
-            before, after = there, there.with_added(added)
+            named, after = named + there.named, there.with_added(added)
         self._index = after
-        for uri in {self._uri(kept) for kept in before.named + self._damaged} - {
-            self._uri(kept) for kept in after.named
-        }:
+        for uri in {self._uri(kept) for kept in named} - {self._uri(kept) for kept in after.named}:
             self._forget(uri)
         self._damaged = []
 
