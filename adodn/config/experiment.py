@@ -162,8 +162,14 @@ def check_micro_batch(config: ExperimentConfig, micro_batch: int | None) -> None
     """Refuse a number of faces to process at a time that would change the result.
 
     Raises:
-        ConfigError: If it does not hold whole runs of the batch norms.
+        ConfigError: If it does not hold whole runs of the batch norms, or their statistics cover the whole batch.
     """
+    if micro_batch is not None and config.model.batch_norm == "synchronised":
+        raise ConfigError(
+            f"a micro-batch must not change the result, got {micro_batch!r} with model.batch_norm 'synchronised', "
+            "whose statistics would cover that many faces of each worker only; use model.batch_norm 'virtual', or no "
+            "micro-batch"
+        )
     faces = config.model.batch_norm_faces
     if micro_batch is not None and (micro_batch < 1 or micro_batch % faces):
         raise ConfigError(

@@ -60,8 +60,9 @@ class TrainConfig:
     deterministic: bool = False
     """Whether two runs on one machine must give equal bits: slower kernels, and none that cannot promise it."""
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """`bf16` runs convolutions under autocast; losses and the low-rank module stay in fp32. `fp64` is for proofs:
-    in fp32, training magnifies the rounding of another order of summation to a per cent within tens of steps."""
+    """`bf16`, the fast one, runs convolutions under autocast; losses and the low-rank module stay in fp32. `fp64` is
+    for proofs: in fp32, training magnifies the rounding of another order of summation to a per cent within tens of
+    steps."""
 
     def __post_init__(self) -> None:
         if self.final_learning_rate > self.learning_rate:

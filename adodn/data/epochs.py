@@ -7,11 +7,13 @@ Not here: which faces make up a batch, and what is done to them.
         saved = loader.state_dict()
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -22,6 +24,17 @@ from adodn.samples import Batch
 
 _DOWNLOADS_AT_ONCE = 4
 B = TypeVar("B", bound=Batch, covariant=True)
+T = TypeVar("T", bound=Batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """How a batch is made: in parts, at which several threads work, so that none waits for one of them."""
+
+    parts: Sequence[Callable[[], T]]
+    """Each makes some of the faces."""
+    join: Callable[[Sequence[T]], T]
+    """Makes the batch of what the parts made."""
 
 
 class EpochLoader(ABC, Generic[B]):
@@ -51,7 +64,7 @@ class EpochLoader(ABC, Generic[B]):
         """Batches in an epoch, the same on every rank."""
 
     @abstractmethod
-    def _jobs(self, epoch: int, start: int, fetchers: ThreadPoolExecutor) -> Iterator[Callable[[], B]]:
+    def _jobs(self, epoch: int, start: int, fetchers: ThreadPoolExecutor) -> Iterator[Job[B]]:
         """Jobs that make the batches from `start` on; the shards of the next window are under way before their turn."""
 
     @property
@@ -101,15 +114,15 @@ class EpochLoader(ABC, Generic[B]):
         ):
             jobs = self._jobs(epoch, start, fetchers)
             if self._pin_memory:
-                jobs = (partial(_pinned, job) for job in jobs)
+                jobs = (Job(job.parts, partial(_pinned, job.join)) for job in jobs)
             for step, batch in enumerate(_in_order(jobs, preparers, self._ahead), start + 1):
                 self._step = step
                 yield batch
         self._epoch, self._step = epoch + 1, 0
 
 
-def _pinned(job: Callable[[], B]) -> B:
-    return job().pin_memory()
+def _pinned(join: Callable[[Sequence[T]], T], made: Sequence[T]) -> T:
+    return join(made).pin_memory()
 
 
 @contextmanager
@@ -121,11 +134,34 @@ def _workers(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(jobs: Iterable[Callable[[], B]], workers: ThreadPoolExecutor, ahead: int) -> Iterator[B]:
-    pending: deque[Future[B]] = deque()
+def _in_order(jobs: Iterable[Job[T]], workers: ThreadPoolExecutor, ahead: int) -> Iterator[T]:
+    pending: deque[Future[T]] = deque()
     for job in jobs:
-        pending.append(workers.submit(job))
+        pending.append(_Making(job, workers).batch)
         if len(pending) > ahead:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+class _Making(Generic[T]):
+    """A batch whose parts are in line. Who makes the last of them joins them, so that no thread waits for another."""
+
+    def __init__(self, job: Job[T], workers: ThreadPoolExecutor) -> None:
+        self.batch: Future[T] = Future()
+        self._job, self._made, self._lock = job, dict[int, T](), threading.Lock()
+        for number in range(len(job.parts)):
+            workers.submit(self._make, number)
+
+    def _make(self, number: int) -> None:
+        try:
+            made = self._job.parts[number]()
+            with self._lock:
+                self._made[number] = made
+                is_last = len(self._made) == len(self._job.parts)
+            if is_last:
+                self.batch.set_result(self._job.join([self._made[place] for place in sorted(self._made)]))
+        except BaseException as error:
+            with self._lock:
+                if not self.batch.done():  # another part may have failed before
+                    self.batch.set_exception(error)

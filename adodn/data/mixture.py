@@ -12,12 +12,13 @@ training has it (CNT, SepBN §IV). What happens to a face is its own dataset's `
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from adodn.data.epochs import EpochLoader
+from adodn.data.epochs import EpochLoader, Job
 from adodn.data.loader import ShardLoader
 from adodn.data.partition import BatchPlan, EpochOrder, GlobalBatches, Integers, num_steps, permutation, require_share
 from adodn.data.transforms import Image
@@ -125,7 +126,7 @@ class MixtureLoader(EpochLoader[MixedBatch]):
         """Batches in an epoch, the same on every rank."""
         return num_steps(sum(len(part.faces) for part in self._parts), self._global_batch, train=True)
 
-    def _jobs(self, epoch: int, start: int, fetchers: ThreadPoolExecutor) -> Iterator[Callable[[], MixedBatch]]:
+    def _jobs(self, epoch: int, start: int, fetchers: ThreadPoolExecutor) -> Iterator[Job[MixedBatch]]:
         orders = [part.order(epoch) for part in self._parts]
         mixture = MixtureOrder(orders, seed=self._seed, epoch=epoch)
         batches = GlobalBatches(mixture, global_batch=self._global_batch, train=True)
@@ -139,7 +140,9 @@ class MixtureLoader(EpochLoader[MixedBatch]):
                 next_windows[number] = part.fetch(orders[number], next_windows[number], last, fetchers)
             share = batches[step].share(self._rank, self._world_size)
             images = np.empty((len(share.indices), side, side, 3), np.uint8)
-            yield partial(self._batch, share, mixture.part_of(share.indices), mixture.start, epoch, images)
+            # One part: crops are put into order as they leave it, and to join parts would be to copy them once more.
+            make = partial(self._batch, share, mixture.part_of(share.indices), mixture.start, epoch, images)
+            yield Job([make], itemgetter(0))
 
     def _batch(
         self, share: BatchPlan, datasets: Integers, start: Callable[[int], int], epoch: int, images: Image

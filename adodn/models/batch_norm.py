@@ -93,10 +93,15 @@ class SynchronisedBatchNorm2d(nn.SyncBatchNorm):
         return super().forward(input)
 
 
-def running_buffers(model: nn.Module) -> Iterator[Tensor]:
-    """The running means and variances of all batch norms; average these over workers before they are used."""
-    for module in model.modules():
-        if not isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+def running_buffers(model: nn.Module, frozen: tuple[str, ...] = ()) -> Iterator[Tensor]:
+    """The running means and variances of all batch norms; average these over workers before they are used.
+
+    Args:
+        model: Where they are.
+        frozen: Those of modules whose paths, with a dot behind, begin with one of these are left out.
+    """
+    for path, module in model.named_modules():
+        if not isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) or f"{path}.".startswith(frozen):
             continue
         if module.running_mean is not None and module.running_var is not None:
             yield module.running_mean

@@ -6,11 +6,12 @@ average.network                     # what is measured and kept
 """
 
 import copy
-from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from adodn.models.batch_norm import running_buffers
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -18,7 +19,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class WeightAverage(Generic[Network]):
     """A second network: after the first step equal to the one that trains, then `decay` of itself and the rest of that.
 
-    Running statistics are averaged like weights, so that they belong to the same mixture of steps; counters are copied.
+    Running statistics are averaged like weights, so that they belong to the same mixture of steps; other buffers
+    are copied.
 
     Args:
         network: The single-device model that trains.
@@ -39,13 +41,15 @@ class WeightAverage(Generic[Network]):
         """
         # Not from random weights on: their share would stay for long.
         decay = self._decay if step > 1 else 0.0
-        pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
-        moving = [(mine, new) for mine, new in pairs if mine.is_floating_point()]
-        torch._foreach_lerp_([mine for mine, _ in moving], [new for _, new in moving], 1.0 - decay)
-        for mine, new in pairs:
-            if not mine.is_floating_point():
-                mine.copy_(new)
+        torch._foreach_lerp_(_averaged(self.network), _averaged(network), 1.0 - decay)
+        torch._foreach_copy_(_copied(self.network), _copied(network))
 
 
-def _tensors(network: nn.Module) -> chain[Tensor]:
-    return chain(network.parameters(), network.buffers())
+def _averaged(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *running_buffers(network)]
+
+
+def _copied(network: nn.Module) -> list[Tensor]:
+    """Counters, constants, and what a schedule sets, as SepBN's temperature."""
+    running = {id(buffer) for buffer in running_buffers(network)}
+    return [buffer for buffer in network.buffers() if id(buffer) not in running]

@@ -9,6 +9,7 @@ replaced only by who has read the version that is there.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, ClassVar
 
@@ -37,6 +38,11 @@ class Kept:
     step: Annotated[int, Field(ge=0)]
     val_nme: float | None
     """A fraction; None between epochs, where nothing is validated."""
+
+    @property
+    def error(self) -> float:
+        """`val_nme` to compare by: infinite where there is none or it is NaN, than which no number is less."""
+        return math.inf if self.val_nme is None or math.isnan(self.val_nme) else self.val_nme
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,10 +76,8 @@ class Index:
 
 
 def better(best: Kept | None, other: Kept) -> Kept | None:
-    """Which of two has the less validation error, if one has any."""
-    if other.val_nme is None:
-        return best
-    return other if best is None or best.val_nme is None or other.val_nme < best.val_nme else best
+    """Which of two has the less validation error, if one has a finite one."""
+    return other if other.error < (math.inf if best is None else best.error) else best
 
 
 class IndexFile:

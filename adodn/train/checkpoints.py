@@ -11,6 +11,7 @@ sha256, is written after their bytes (`checkpoint_index`), so what it names was 
 
 import hashlib
 import logging
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -126,7 +127,7 @@ class Checkpoints:
 
     def _commit(self, added: Kept) -> None:
         """Put a checkpoint that is whole on the list, and delete what is no longer named there."""
-        before, after = self._index, self._index.with_added(added)
+        named, after = self._index.named + self._damaged, self._index.with_added(added)
         while not self._file.write(after):
             # The answer to an earlier write may have been lost: then the list that is there is this writer's own.
             there = self._file.read()
@@ -137,11 +138,9 @@ class Checkpoints:
                     f"{self._file.uri}: another process saves this run now, this one ends; start a run once, or under "
                     "two names"
                 )
-            before, after = there, there.with_added(added)
+            named, after = named + there.named, there.with_added(added)
         self._index = after
-        for uri in {self._uri(kept) for kept in before.named + self._damaged} - {
-            self._uri(kept) for kept in after.named
-        }:
+        for uri in {self._uri(kept) for kept in named} - {self._uri(kept) for kept in after.named}:
             self._forget(uri)
         self._damaged = []
 
@@ -185,8 +184,10 @@ def read_best(store: S3Store, base_uri: str) -> tuple[Kept, int]:
         CheckpointError: If there is none, or it is not whole.
     """
     index = IndexFile(store, base_uri).read()
-    if index is None or index.best is None:
-        raise CheckpointError(f"{base_uri}: no checkpoint was kept; train again under a new run name")
+    if index is None or index.best is None or index.best.error == math.inf:
+        raise CheckpointError(
+            f"{base_uri}: no checkpoint with a finite validation error was kept; train again under a new run name"
+        )
     content, problem = _read(store, _uri(base_uri, index.best), index.best)
     if content is None:
         raise CheckpointError(f"{problem}; train again under a new run name")

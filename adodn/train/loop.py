@@ -143,11 +143,12 @@ def synchronise(state: TrainState) -> None:
     """Give all workers the same running statistics and measured values: the mean of theirs.
 
     Both are linear in the workers' batches, so the mean is what one worker alone would have kept. Call it on every
-    worker before the state is saved.
+    worker before the state is saved. Frozen ones are left alone: the mean of three equal floats may be another float.
     """
-    average_over_peers(running_buffers(state.network))
+    frozen = state.config.train.freeze
+    average_over_peers(running_buffers(state.network, frozen))
     if state.average:
-        average_over_peers(running_buffers(state.average.network))
+        average_over_peers(running_buffers(state.average.network, frozen))
     _add_up(state)
 
 

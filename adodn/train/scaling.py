@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +88,13 @@ def await_room(room: Room) -> None:
 
 def capacity(per_worker: dict[str, float]) -> int:
     """Workers that the cluster's nodes would hold if nothing else ran there."""
+    return _held([node["Resources"] for node in _alive()], per_worker)
+
+
+def _held(nodes: Iterable[Mapping[str, float]], per_worker: dict[str, float]) -> int:
+    """Workers that nodes with these resources hold. In floats 4.0 // 0.8 is 4, but Ray places five."""
     wanted = {kind: amount for kind, amount in per_worker.items() if amount > 0}
-    return sum(
-        min(math.floor(node["Resources"].get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
-        for node in _alive()
-    )
+    return sum(min(math.floor(has.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items()) for has in nodes)
 
 
 def _alive() -> list[dict[str, Any]]:
@@ -170,7 +172,7 @@ class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]
         return size
 
     def _largest(self, resources: _Resources) -> int:
-        possible = super()._count_possible_workers(resources)
+        possible = _held(resources.values(), self._room.per_worker)  # Ray's own count is of floats, and of TPUs
         return max((size for size in self._room.sizes if size <= possible), default=0)
 
     def _settled(self, size: int) -> int:

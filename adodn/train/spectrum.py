@@ -32,7 +32,7 @@ def spectra_of_training(
     """
     if best.low_rank_matrix is None:
         return {}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # by default all GPUs, each with a context of its own
         torch.manual_seed(config.train.seed)
         first = models.build_for(config)
     start_from_weights(first, config, store, weights_folder)

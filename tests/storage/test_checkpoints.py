@@ -250,6 +250,32 @@ def test_an_answer_that_is_lost_does_not_end_the_training(
     assert kept.failures == (1 if tries == 1 else 0)
 
 
+@pytest.mark.parametrize("given_up", [False, True])
+def test_an_answer_that_is_lost_leaves_no_file_behind(
+    s3: S3Store, s3_folder: str, state: TrainState, monkeypatch: pytest.MonkeyPatch, given_up: bool
+) -> None:
+    """What the write that nobody answered took off the list is deleted, by the same checkpoint or by the next one."""
+    kept = Checkpoints(s3, s3_folder)
+    kept.claim()
+    save(kept, state, 0.4, 0.3)
+    kept.settle()
+    written = S3Store.replace
+
+    def unanswered(store: S3Store, uri: str, data: bytes, version: str | None) -> None:
+        written(store, uri, data, version)
+        monkeypatch.setattr(S3Store, "replace", written)
+        if given_up:
+            raise StorageError("no answer")
+
+    monkeypatch.setattr(S3Store, "replace", unanswered)
+    with kept:
+        save(kept, state, 0.2, 0.1)
+    index = listed(s3, s3_folder)
+
+    assert [entry["epoch"] for entry in index["latest"]] == [4, 3]
+    assert files(s3, s3_folder) == sorted(file_of(s3_folder, entry) for entry in index["latest"])
+
+
 @pytest.mark.parametrize("errors", [(0.3, 0.1, 0.2), (0.3, 0.1, None), (0.1, 0.2, 0.3)])
 def test_the_best_is_kept_though_storage_did_not_take_it(
     s3: S3Store, s3_folder: str, state: TrainState, proxy: FaultProxy, errors: tuple[float | None, ...]

@@ -1,4 +1,4 @@
-"""What only a GPU can show: a step that does not wait for it, values that come late, and pinned batches.
+"""What only a GPU can show: a step that does not wait for it, values that come late, its precision, and pinned batches.
 
 pytest tests/unit/test_gpu.py
 """
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from adodn.errors import TrainingDivergedError
+from adodn.train.determinism import prepare_process
 from adodn.train.loop import fit
 from adodn.train.state import TrainState, build_state
 from tests.memory_training import Faces, Hooked, small_batch, small_config, small_network
@@ -34,6 +35,19 @@ def test_a_gpu_trains_what_a_processor_trains() -> None:
 
     for ours, theirs in zip(*told, strict=True):
         assert theirs == pytest.approx(ours, rel=1e-8)
+
+
+def test_a_gpus_fp32_is_fp32() -> None:
+    """In a process that trains, a convolution agrees with double precision to 1e-5; in TF32 to a few 1e-4 only."""
+    prepare_process(small_config().train)
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 64, 16, 16, generator=draws, dtype=torch.float64)
+    kernels = torch.randn(64, 64, 3, 3, generator=draws, dtype=torch.float64)
+    exact = torch.nn.functional.conv2d(images, kernels)
+
+    found = torch.nn.functional.conv2d(images.float().cuda(), kernels.float().cuda()).cpu().double()
+
+    assert float((found - exact).norm() / exact.norm()) < 1e-5
 
 
 def test_a_gpu_reads_values_a_step_late() -> None:

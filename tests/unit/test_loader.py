@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from numpy.typing import NDArray
 
 from adodn import protocols
 from adodn.config import AugmentConfig, DataConfig
+from adodn.data import faces
 from adodn.data import loader as loader_module
 from adodn.data.loader import ShardLoader
 from adodn.data.manifest import Manifest
@@ -225,9 +227,12 @@ def test_a_state_that_does_not_fit_is_refused(folder: Path, manifest: Manifest, 
     assert loader.state_dict() == before
 
 
-def test_an_error_comes_at_its_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_an_error_comes_at_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_threads: int) -> None:
     """Batches before a damaged face are handed out; then the error names the face, and no thread is left."""
-    batches = iter(with_member(tmp_path, "face-0005.jpg", b"\xff\xd8 not a picture"))
+    monkeypatch.setattr(loader_module, "_FACES_OF_A_PART", 1)
+    loader = with_member(tmp_path, "face-0005.jpg", b"\xff\xd8 not a picture", num_threads=num_threads)
+    batches = iter(loader)
     assert [next(batches).keys[0] for _ in range(2)] == ["face-0000", "face-0002"]
     with pytest.raises(ShardError, match=r"train-000000\.tar!face-0005\.jpg: cannot be decoded"):
         next(batches)
@@ -286,10 +291,39 @@ def test_shards_are_fetched_a_window_ahead(tmp_path: Path, monkeypatch: pytest.M
     assert len(store.asked) == 6
 
 
-def test_any_number_of_threads_gives_the_same_batches(folder: Path, manifest: Manifest) -> None:
-    """Threads and prefetch change nothing but the time."""
-    one, many = loader_of(folder, manifest), loader_of(folder, manifest, num_threads=3, prefetch=5)
-    assert all(same(a, b) for a, b in zip(one, many, strict=True))
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("num_threads", [2, 3, 4])
+def test_any_number_of_threads_gives_the_same_batches(
+    folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, num_threads: int, train: bool
+) -> None:
+    """Threads, prefetch and the parts that threads take of a batch change nothing but the time."""
+    data = DataConfig(augment=AugmentConfig(occlusion_probability=0.5))
+    one = loader_of(folder, manifest, train=train, data=data)
+    for least in (64, 1):
+        monkeypatch.setattr(loader_module, "_FACES_OF_A_PART", least)
+        many = loader_of(folder, manifest, train=train, data=data, num_threads=num_threads, prefetch=5)
+        one.set_epoch(1)
+        one.set_epoch(0)
+        assert all(same(a, b) and a.images.stride() == b.images.stride() for a, b in zip(one, many, strict=True))
+
+
+def test_all_threads_make_the_first_batch(folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four threads each decode one of its four faces: none begins another batch while one works at this alone."""
+    took_part: dict[str, str] = {}
+    all_at_it = threading.Barrier(4, timeout=30)
+
+    def decode(data: bytes, where: str) -> NDArray[np.uint8]:
+        if len(took_part) < 4:
+            took_part[where] = threading.current_thread().name
+            all_at_it.wait()
+        return faces.decode(data, where)
+
+    monkeypatch.setattr(loader_module, "decode", decode)
+    monkeypatch.setattr(loader_module, "_FACES_OF_A_PART", 1)
+    first = next(iter(loader_of(folder, manifest, num_threads=4, train=False)))
+
+    assert sorted(where.rpartition("!")[2] for where in took_part) == sorted(first.keys)
+    assert len(set(took_part.values())) == 4
 
 
 @pytest.mark.parametrize(

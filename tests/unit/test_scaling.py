@@ -110,6 +110,17 @@ def test_where_nothing_is_free_the_least_is_asked_for(cluster: Cluster) -> None:
     assert [cluster.begin(), cluster.begin(after_s=11)] == [0, 1]
 
 
+def test_shares_of_a_processor_are_counted_as_ray_places_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 / 0.8 is five workers, in waiting for room and in taking it; in floats 4.0 // 0.8 is 4, and so Ray counts."""
+    room = Room(per_worker={"CPU": 0.8}, sizes=(5,), patience_s=300)
+    policy = scaling._Sizes(ScalingConfig(num_workers=(5, 5), resources_per_worker={"CPU": 0.8}), room)
+    monkeypatch.setattr(scaling, "_alive", lambda: [{"Resources": {"CPU": 4.0}}])
+
+    assert scaling.capacity(room.per_worker) == 5
+    assert policy._largest({"n": {"CPU": 4.0}}) == 5
+    assert policy._largest({"n": {"CPU": 3.9}}) == 0
+
+
 def test_who_waits_asks_by_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which nobody else's end takes back, and which is taken back at the end, here an error."""
     asked: list[Any] = []

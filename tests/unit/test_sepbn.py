@@ -3,7 +3,7 @@
 pytest tests/unit/test_sepbn.py
 """
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from adodn.config import SepBNConfig
 from adodn.errors import ConfigError
 from adodn.models.batch_norm import SynchronisedBatchNorm2d, VirtualBatchNorm2d, running_buffers
 from adodn.models.conversion import block_ends, convert, everywhere, named
 from adodn.models.resnext import Bottleneck, ResNeXt50
-from adodn.models.sepbn import BruteForceSepBN2d, SepBN2d, branch_similarity, routed, temperature_at
+from adodn.models.sepbn import BruteForceSepBN2d, SepBN2d, anneal, branch_similarity, routed, temperature_at
+from adodn.train.averaging import WeightAverage
 
 
 def features(*shape: int, seed: int = 0) -> Tensor:
@@ -308,6 +310,17 @@ def test_a_plain_batch_norms_weights_load() -> None:
         assert all(name.startswith(("attention.", "softmax_")) for name in result.missing_keys)
         batch = features(3, 4, 4, 4)
         torch.testing.assert_close(layer.eval()(batch), stock.eval()(batch))
+
+
+def test_an_average_of_weights_has_the_temperature_of_the_epoch() -> None:
+    """The schedule sets it; a mean of the epochs' is none that the layer was trained with."""
+    network = nn.Sequential(SepBN2d(4))
+    average = WeightAverage(network, decay=0.9)
+    for epoch, expected in enumerate((9.0, 5.0, 1.0)):
+        anneal(network, SepBNConfig(temperature=9, temperature_epochs=3), epoch)
+        average.update(network, epoch + 1)
+
+        assert cast(SepBN2d, average.network[0]).temperature == expected
 
 
 def test_synchronised_norm_evaluates_anywhere_and_trains_on_cuda_alone() -> None:

@@ -50,6 +50,21 @@ def test_looking_back_draws_nothing_from_the_process() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_looking_back_touches_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver has none to itself: a context on each that it sees would take memory of the workers there."""
+
+    def touched(*_: object) -> None:
+        raise AssertionError("a GPU was asked for its random numbers")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", touched)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: None)
+    config = recipes.adodn_smoke()
+
+    assert len(spectra(config, network(config, 0))) == 2
+
+
 def test_a_network_without_the_matrix_has_no_spectrum() -> None:
     """There is nothing to show."""
     config = recipes.adodn_smoke().with_fields({"model.low_rank": False})

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from adodn.errors import TrainingDivergedError
+from adodn.models.batch_norm import running_buffers
 from adodn.train.determinism import prepare_process
 from adodn.train.loop import fit, synchronise, train_epoch
 from adodn.train.peers import rank
@@ -74,6 +75,38 @@ def test_how_often_workers_meet_changes_no_bit_of_what_they_report(tmp_path: Pat
     assert first["never"] == first["always"] == second["never"] == second["always"]
 
 
+def averaged_statistics() -> dict[str, Any]:
+    """Running statistics before and after the workers meet: drawn alike in the frozen trunk, the rank elsewhere."""
+    state = small_state(small_config({"train.freeze": ["trunk."], "train.ema_decay": 0.9}))
+    assert state.average
+    draws = torch.Generator().manual_seed(0)
+    for network in (state.network, state.average.network):
+        for buffer in running_buffers(network):
+            buffer.fill_(rank())
+        for buffer in running_buffers(network.trunk):
+            buffer.copy_(torch.rand(buffer.shape, generator=draws, dtype=buffer.dtype))
+    found = {}
+    for when in ("before", "after"):
+        networks = {"network": state.network.state_dict(), "average": state.average.network.state_dict()}
+        found[when] = {
+            f"{whose} {name}": value.clone()
+            for whose, values in networks.items()
+            for name, value in values.items()
+            if "running" in name
+        }
+        synchronise(state)
+    return found
+
+
+def test_frozen_statistics_keep_every_bit_on_three_processes(tmp_path: Path) -> None:
+    """A third of three times a number need not be that number; statistics that move are averaged as ever."""
+    for found in together(averaged_statistics, tmp_path / "three", processes=3):
+        assert len(found["before"]) == len(found["after"]) > 8
+        for name, value in found["after"].items():
+            expected = found["before"][name] if " trunk." in name else torch.ones_like(value)
+            assert torch.equal(value, expected), name
+
+
 def diverging() -> dict[str, Any]:
     """Two steps, of which the second has a loss that overflows on rank 1 alone, its gradient finite."""
     state = small_state(small_config({"train.precision": "fp32", "loss.regression": "smooth_l1"}))
@@ -119,6 +152,14 @@ def deterministic() -> dict[str, Any]:
         refused = True
     workspace = os.environ["CUBLAS_WORKSPACE_CONFIG"]
     return {"network": state.network.state_dict(), "refused": refused, "workspace": workspace}
+
+
+def test_fp32_is_fp32_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's default rounds CUDA's convolutions to TF32: one fingerprint would stand for two precisions."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    prepare_process(small_config().train)
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_deterministic_runs_give_equal_bits(tmp_path: Path) -> None:

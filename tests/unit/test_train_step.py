@@ -63,6 +63,15 @@ def test_a_micro_batch_holds_whole_runs_of_the_batch_norms() -> None:
         check_micro_batch(config, 3)
 
 
+def test_no_micro_batch_where_statistics_cover_the_whole_batch() -> None:
+    """Synchronised norms would take theirs over a part of each worker's faces, which is another result."""
+    config = small_config({"model.batch_norm": "synchronised"})
+
+    check_micro_batch(config, None)
+    with pytest.raises(ConfigError, match=r"got 4 with model.batch_norm 'synchronised'.*'virtual', or no micro-batch"):
+        check_micro_batch(config, 4)
+
+
 def test_a_long_gradient_is_shortened_and_a_short_one_is_not() -> None:
     """The update is that of the gradient times min(1, clip / (norm + 1e-6)), of all parameters together."""
     config = small_config({**SGD, "train.momentum": 0.0, "loss.convolution_decay": 0.0, "loss.head_decay": 0.0})
