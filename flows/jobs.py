@@ -7,7 +7,8 @@ import re
 import shlex
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -54,19 +55,23 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
         StackError: If the cluster cannot be reached.
     """
     client, job_id, entrypoint = _client(), job_name(str(runtime.flow_run.id), step), shlex.join(command)
-    _stop_orphans(client)
-    found, since = _submit(client, job_id, entrypoint), time.monotonic()
-    status = follow(client, job_id, on_line)
+    with _reaching(job_id):
+        _stop_orphans(client)
+        found, since = _submit(client, job_id, entrypoint), time.monotonic()
+    status, log = follow(client, job_id, on_line)
     if found and status == JobStatus.STOPPED and time.monotonic() - since < _FAREWELL_S:
         get_run_logger().info("Ray job %s was being stopped for the try before this one; it is run anew", job_id)
-        _submit(client, job_id, entrypoint)
-        status = follow(client, job_id, on_line)
+        with _reaching(job_id):
+            _submit(client, job_id, entrypoint)
+        status, log = follow(client, job_id, on_line)
     if status != JobStatus.SUCCEEDED:
-        raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
+        raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(log)}")
 
 
-def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None] | None = None) -> JobStatus:
-    """See a job to its end, its log streamed into the flow run's; answers how it ended.
+def follow(
+    client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None] | None = None
+) -> tuple[JobStatus, str]:
+    """See a job to its end, its log streamed into the flow run's; answers how it ended, and the whole log.
 
     Raises:
         StackError: If Ray's head went away, and did not come back with the job.
@@ -75,17 +80,30 @@ def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], No
     while True:
         try:
             status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
-        except (OSError, RuntimeError) as error:  # no answer, and an answer that is none
+        except (OSError, RuntimeError) as error:
             if time.monotonic() - heard > _PATIENCE_S:
-                raise StackError(
-                    f"Ray's head at {settings.get().ray_dashboard_url} went away with job {job_id}: {_brief(error)}; "
-                    "bring it back and run this again under its name: a training goes on at its last checkpoint"
-                ) from error
+                raise _away(job_id, error) from error
         else:
             seen, heard = _stream(log, seen, on_line), time.monotonic()
             if status.is_terminal():
-                return status
+                return status, log
         time.sleep(_POLL_S)
+
+
+@contextmanager
+def _reaching(job_id: str) -> Iterator[None]:
+    """Requests about a job: no answer, and one that is none, are an error that says the way on."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise _away(job_id, error) from error
+
+
+def _away(job_id: str, error: Exception) -> StackError:
+    return StackError(
+        f"Ray's head at {settings.get().ray_dashboard_url} went away with job {job_id}: {_brief(error)}; "
+        "bring it back and run this again under its name: a training goes on at its last checkpoint"
+    )
 
 
 def _brief(error: Exception) -> str:
