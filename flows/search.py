@@ -8,10 +8,12 @@ Not `flows/tune.py`: Prefect runs a file with its folder first on the path, and 
 import base64
 import json
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from optuna.trial import TrialState
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -28,6 +30,7 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from flows.closing import begun_training, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 from flows.train import RecipeName, Workers, check_workers, differences, experiment
@@ -107,7 +110,8 @@ def _retrain(best: str, uri: str, seeds: int, crew: Workers) -> None:
     """Train the best config and the defaults anew on the Ray cluster, and show what is left of the gain."""
     told: list[str] = []
     words = ["adodn", "winner", best, "--dataset", uri, "--seeds", str(seeds), *crew.words(), "--json"]
-    run_job("winner", words, told.append)
+    with closing(lambda: [begun[2] for line in told if (begun := begun_training(line))][-1:]):
+        run_job("winner", words, told.append)
     answer = json.loads(next(line for line in reversed(told) if line.startswith("{")))
     tested = ", ".join(f"{100 * nme:.2f} %" for nme in answer["test_nme"])
     standing = f"{answer['registered']['model_uri']}: {answer['registered']['reason']}"
@@ -126,8 +130,17 @@ def _run(command: list[str], search: str) -> None:
         if found := _TRIAL.search(line):
             update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
 
-    run_job("search", command, on_line)
+    with closing(lambda: _left_running(search)):
+        run_job("search", command, on_line)
     update_progress_artifact(progress, progress=100.0)
+
+
+def _left_running(search: str) -> Iterator[str]:
+    """The search's own run on MLflow, and those of the trials that its study shows as running."""
+    yield search
+    study = storage.load(search, settings.get())
+    running = (trial for trial in storage.current(study) if trial.state == TrialState.RUNNING)
+    yield from (storage.run_name(study, trial) for trial in running)
 
 
 def _show(found: dict[str, Any], places: Settings) -> None:

@@ -6,7 +6,6 @@ The trainings are those of `adodn study`: one that is done already is only looke
 """
 
 import base64
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from flows.closing import begun_training, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 from flows.train import RecipeName, Workers, check_workers, differences, experiment, on_dataset
@@ -34,7 +34,6 @@ from tune.study_pictures import study_figure
 
 StudyName = StrEnum("StudyName", [(name, name) for name in studies.STUDIES])  # type: ignore[misc]
 DEFAULT_RECIPE, ABLATION = RecipeName("adodn_smoke"), StudyName("ablation")
-_TRAINING = re.compile(r"^(\d+)/(\d+)  ")
 
 
 @flow(name="study-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
@@ -90,11 +89,16 @@ def _run(words: list[str], study: str) -> None:
     """Train and test on the Ray cluster, and show how far it is."""
     progress = create_progress_artifact(progress=0.0, key="study-progress", description=f"study {study}")
 
-    def on_line(line: str) -> None:
-        if found := _TRAINING.search(line):
-            update_progress_artifact(progress, progress=100 * (int(found[1]) - 1) / int(found[2]))
+    begun: list[str] = []
 
-    run_job("study", words, on_line)
+    def on_line(line: str) -> None:
+        if found := begun_training(line):
+            number, total, run = found
+            begun.append(run)
+            update_progress_artifact(progress, progress=100 * (number - 1) / total)
+
+    with closing(lambda: begun[-1:]):
+        run_job("study", words, on_line)
     update_progress_artifact(progress, progress=100.0)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
@@ -19,7 +19,6 @@ from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig, check_micro_batch, worker_counts
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import StackError, TrackingError
 from adodn.evaluate import ERRORS, read_report
 from adodn.report import summary_markdown
 from adodn.train.progress import finished_share
@@ -32,7 +31,8 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from flows.jobs import JobFailedError, run_job, stop_jobs
+from flows.closing import closing
+from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
@@ -188,22 +188,9 @@ def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
         if (share := finished_share(line)) is not None:
             update_progress_artifact(progress, progress=100 * share)
 
-    try:
+    with closing(lambda: [run]):
         run_job(step, words, on_line)
-    except (JobFailedError, StackError):
-        _close_tracking(run)
-        raise
     update_progress_artifact(progress, progress=100.0)
-
-
-def _close_tracking(run: str) -> None:
-    """Have MLflow show that a training is over whose driver could not say so itself: killed, or out of reach."""
-    from adodn import tracking  # takes seconds
-
-    try:
-        tracking.close_left_running(settings.get().mlflow_tracking_uri, run)
-    except TrackingError as error:
-        get_run_logger().warning("%s", error)
 
 
 def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, str]:
