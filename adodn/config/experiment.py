@@ -145,6 +145,11 @@ def worker_counts(config: ExperimentConfig, *, fewest: int, most: int) -> tuple[
     Raises:
         ConfigError: If there is none.
     """
+    if fewest > most:
+        raise ConfigError(
+            f"min_workers (--min-workers) must be at most the number of workers, {most}, got {fewest}; lower it or "
+            "take more workers"
+        )
     batch, faces = config.train.global_batch, config.model.batch_norm_faces
     groups = batch // faces
     counts = tuple(count for count in range(max(1, fewest), most + 1) if groups % count == 0)
