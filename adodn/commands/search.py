@@ -22,6 +22,7 @@ from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.interrupts import ended_alike, stopped_in_one_line
+from adodn.output_files import make_folder, write_files
 from adodn.train.loaders import on_data
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def search(
         raise ConfigError(f"a search's name is letters, digits and _ . -, at most 70, got {name!r}")
     if not smoke and not (recipe and dataset):
         raise ConfigError("a search needs --recipe and --dataset, or --smoke, which brings both")
+    make_folder(out)
     uri = dataset or _shard_smoke()
     found = _search(
         uri,
@@ -148,11 +150,8 @@ def _search(
 def _keep(found: "Findings", out: Path | None) -> None:
     for name, why in found.left_out.items():
         typer.echo(f"left out {name}: {why}", err=True)
-    if out is None:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in found.files.items():
-        (out / name).write_bytes(content)
+    if out:
+        write_files(out, found.files)
 
 
 def _shard_smoke() -> str:
