@@ -27,10 +27,10 @@ def closing(runs: Callable[[], Iterable[str]]) -> Iterator[None]:
         raise
 
 
-def begun_training(line: str) -> tuple[int, int, str] | None:
-    """Which training of how many a line of `adodn study` or `adodn winner` says begins, and its run; None if none."""
-    found = _TRAINING.match(line)
-    return (int(found[1]), int(found[2]), found[3]) if found else None
+def begun_trainings(lines: Iterable[str]) -> list[tuple[int, int, str]]:
+    """Which trainings, of how many, lines of `adodn study` or `adodn winner` say to begin, and their runs."""
+    found = filter(None, map(_TRAINING.match, lines))
+    return [(int(one[1]), int(one[2]), one[3]) for one in found]
 
 
 def _close(runs: Callable[[], Iterable[str]]) -> None:

@@ -22,7 +22,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from adodn import settings
 from adodn.errors import AdodnError, StackError
 
-_POLL_S = 2.0
+_POLL_S = 5.0
+"""Between two looks at a job; each look fetches its whole log."""
 _PATIENCE_S = 300.0
 """How long Ray's job server may be away."""
 _FAREWELL_S = 60.0
@@ -36,11 +37,14 @@ _CHATTER = ("Reporting training result", "Checkpoint successfully created", "Che
 """Ray's words on what our own line of each epoch says already."""
 
 
+OnLines = Callable[[list[str]], None]
+
+
 class JobFailedError(AdodnError):
     """A Ray job ended without success; the message carries the last lines of its log."""
 
 
-def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | None = None) -> None:
+def run_job(step: str, command: Sequence[str], on_lines: OnLines | None = None) -> None:
     """Run a command on the Ray cluster, its log streamed into the flow run's.
 
     The job's id comes from the flow run and the step, so a flow run that is tried again goes on with the same job.
@@ -48,7 +52,7 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
     Args:
         step: Short name of the step, unique in the flow.
         command: Program and arguments; never passed through a shell unquoted.
-        on_line: Told of each line of the log.
+        on_lines: Told of the lines that the log has more, each time that it is looked at.
 
     Raises:
         JobFailedError: If the job fails or is stopped.
@@ -58,19 +62,17 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
     with _reaching(job_id):
         _stop_orphans(client)
         found, since = _submit(client, job_id, entrypoint), time.monotonic()
-    status, log = follow(client, job_id, on_line)
+    status, log = follow(client, job_id, on_lines)
     if found and status == JobStatus.STOPPED and time.monotonic() - since < _FAREWELL_S:
         get_run_logger().info("Ray job %s was being stopped for the try before this one; it is run anew", job_id)
         with _reaching(job_id):
             _submit(client, job_id, entrypoint)
-        status, log = follow(client, job_id, on_line)
+        status, log = follow(client, job_id, on_lines)
     if status != JobStatus.SUCCEEDED:
         raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(log)}")
 
 
-def follow(
-    client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None] | None = None
-) -> tuple[JobStatus, str]:
+def follow(client: JobSubmissionClient, job_id: str, on_lines: OnLines | None = None) -> tuple[JobStatus, str]:
     """See a job to its end, its log streamed into the flow run's; answers how it ended, and the whole log.
 
     Raises:
@@ -84,7 +86,7 @@ def follow(
             if time.monotonic() - heard > _PATIENCE_S:
                 raise _away(job_id, error) from error
         else:
-            seen, heard = _stream(log, seen, on_line), time.monotonic()
+            seen, heard = _stream(log, seen, on_lines), time.monotonic()
             if status.is_terminal():
                 return status, log
         time.sleep(_POLL_S)
@@ -196,14 +198,13 @@ def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> bool:
     return False
 
 
-def _stream(log: str, seen: int, on_line: Callable[[str], None] | None) -> int:
+def _stream(log: str, seen: int, on_lines: OnLines | None) -> int:
     """Log the whole lines beyond `seen` characters; answers how far it came."""
     end = log.rfind("\n") + 1
-    for coloured in log[seen:end].splitlines():
-        line = _DECORATION.sub("", coloured)
-        if line.startswith(_CHATTER):
-            continue
+    lines = [_DECORATION.sub("", coloured) for coloured in log[seen:end].splitlines()]
+    told = [line for line in lines if not line.startswith(_CHATTER)]
+    for line in told:
         get_run_logger().info("%s", line)
-        if on_line:
-            on_line(line)
+    if on_lines and told:
+        on_lines(told)
     return max(seen, end)

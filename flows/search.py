@@ -30,7 +30,7 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from flows.closing import begun_training, closing
+from flows.closing import begun_trainings, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 from flows.train import RecipeName, Workers, check_workers, differences, experiment
@@ -110,8 +110,8 @@ def _retrain(best: str, uri: str, seeds: int, crew: Workers) -> None:
     """Train the best config and the defaults anew on the Ray cluster, and show what is left of the gain."""
     told: list[str] = []
     words = ["adodn", "winner", best, "--dataset", uri, "--seeds", str(seeds), *crew.words(), "--json"]
-    with closing(lambda: [begun[2] for line in told if (begun := begun_training(line))][-1:]):
-        run_job("winner", words, told.append)
+    with closing(lambda: [run for _, _, run in begun_trainings(told)[-1:]]):
+        run_job("winner", words, told.extend)
     answer = json.loads(next(line for line in reversed(told) if line.startswith("{")))
     tested = ", ".join(f"{100 * nme:.2f} %" for nme in answer["test_nme"])
     standing = f"{answer['registered']['model_uri']}: {answer['registered']['reason']}"
@@ -126,12 +126,12 @@ def _run(command: list[str], search: str) -> None:
     create_link_artifact(link=dashboard, link_text="Ray dashboard", key="search-ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key="search-progress", description=f"searching {search}")
 
-    def on_line(line: str) -> None:
-        if found := _TRIAL.search(line):
-            update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
+    def on_lines(lines: list[str]) -> None:
+        if over := [found for line in lines if (found := _TRIAL.search(line))]:
+            update_progress_artifact(progress, progress=100 * int(over[-1][1]) / int(over[-1][2]))
 
     with closing(lambda: _left_running(search)):
-        run_job("search", command, on_line)
+        run_job("search", command, on_lines)
     update_progress_artifact(progress, progress=100.0)
 
 

@@ -23,7 +23,7 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from flows.closing import begun_training, closing
+from flows.closing import begun_trainings, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 from flows.train import RecipeName, Workers, check_workers, differences, experiment, on_dataset
@@ -91,14 +91,14 @@ def _run(words: list[str], study: str) -> None:
 
     begun: list[str] = []
 
-    def on_line(line: str) -> None:
-        if found := begun_training(line):
-            number, total, run = found
+    def on_lines(lines: list[str]) -> None:
+        if found := begun_trainings(lines):
+            number, total, run = found[-1]
             begun.append(run)
             update_progress_artifact(progress, progress=100 * (number - 1) / total)
 
     with closing(lambda: begun[-1:]):
-        run_job("study", words, on_line)
+        run_job("study", words, on_lines)
     update_progress_artifact(progress, progress=100.0)
 
 

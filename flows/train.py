@@ -184,12 +184,12 @@ def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
     create_link_artifact(link=dashboard, link_text="Ray dashboard", key="ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
 
-    def on_line(line: str) -> None:
-        if (share := finished_share(line)) is not None:
-            update_progress_artifact(progress, progress=100 * share)
+    def on_lines(lines: list[str]) -> None:
+        if shares := [share for line in lines if (share := finished_share(line)) is not None]:
+            update_progress_artifact(progress, progress=100 * shares[-1])
 
     with closing(lambda: [run]):
-        run_job(step, words, on_line)
+        run_job(step, words, on_lines)
     update_progress_artifact(progress, progress=100.0)
 
 

@@ -27,6 +27,7 @@ class Jobs:
         self.polls = polls
         self.is_stopping = False
         self.submitted: list[str] = []
+        self.log = "error: no such face\n"
         self.last_reads = 0
         """How often the log was read after the end of the job."""
         self.is_away = False
@@ -65,7 +66,7 @@ class Jobs:
         self.last_reads += self.known[name].is_terminal()
         if self.last_reads > 1:
             raise RuntimeError("the node with the log is gone")
-        return "error: no such face\n"
+        return self.log
 
     def delete_job(self, name: str) -> None:
         self._answer("delete_job")
@@ -194,3 +195,26 @@ def test_the_cause_of_a_failure_is_in_the_log_that_was_read(monkeypatch: pytest.
 
     with disable_run_logger(), pytest.raises(jobs.JobFailedError, match="STOPPED: no such face"):
         jobs.run_job("train", ["adodn", "train"])
+
+
+def test_a_look_at_a_log_moves_the_bar_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many epochs it shows: each move asks Prefect, which may be away for a minute."""
+    for name in ("create_link_artifact", "create_progress_artifact"):
+        monkeypatch.setattr(train, name, lambda **known: None)
+    moves: list[float] = []
+    monkeypatch.setattr(train, "update_progress_artifact", lambda bar, progress: moves.append(progress))
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING))
+    server.log = "".join(f"epoch {epoch}/100  loss 0.1\n" for epoch in range(1, 91))
+    looks = iter([False, True])
+    monkeypatch.setattr(server, "get_job_status", lambda name: end(server, next(looks)))
+
+    with disable_run_logger():
+        train.train("long", ["adodn", "train"])
+
+    assert moves == [90.0, 100.0]
+
+
+def end(server: Jobs, is_over: bool) -> JobStatus:
+    """The second look finds the job done."""
+    server.known[NAME] = JobStatus.SUCCEEDED if is_over else JobStatus.RUNNING
+    return server.known[NAME]

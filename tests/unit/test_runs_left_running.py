@@ -40,9 +40,8 @@ def closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str
 def fail(error: Exception) -> Callable[..., None]:
     """In place of `run_job`: the log of a job, and its end."""
 
-    def run_job(step: str, words: list[str], on_line: Callable[[str], None]) -> None:
-        for line in LOG:
-            on_line(line)
+    def run_job(step: str, words: list[str], on_lines: Callable[[list[str]], None]) -> None:
+        on_lines(list(LOG))
         raise error
 
     return run_job
