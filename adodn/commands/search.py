@@ -3,8 +3,10 @@
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +34,8 @@ SMOKE_RECIPE = "adodn_smoke"
 SMOKE_FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,69}")
 _SHOWN = 25
+_REFRESH_S = 0.5
+"""Between two pictures of the live table."""
 
 
 def register(app: typer.Typer) -> None:
@@ -140,7 +144,7 @@ def _search(
             wanted,
             places=places,
             resume=resume,
-            changed=lambda study: shown(report.trial_rows(study)),
+            changed=lambda study, is_over: shown(partial(report.trial_rows, study), is_over=is_over),
             found=made.append,
         )
     _keep(made[0], out)
@@ -178,8 +182,14 @@ class _Display:
         self._total = total
         self._live = live
         self._told: set[int] = set()
+        self._next = 0.0
 
-    def __call__(self, rows: list[dict[str, Any]]) -> None:
+    def __call__(self, rows_now: Callable[[], list[dict[str, Any]]], *, is_over: bool) -> None:
+        """A trial has come further, or is over; rows of many trials take long, so they are made when they are shown."""
+        if not is_over and (self._live is None or time.monotonic() < self._next):
+            return
+        self._next = time.monotonic() + _REFRESH_S
+        rows = rows_now()
         over = [row for row in rows if row["state"] in ("COMPLETE", "PRUNED", "FAIL")]
         if self._live is not None:
             self._live.update(_table(rows[-_SHOWN:], f"{len(over)} of {self._total} trials are over"))
