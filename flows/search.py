@@ -13,12 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from optuna.trial import TrialState
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from adodn import recipes, settings
+from adodn import settings
 from adodn.data.store import S3Store
 from adodn.settings import Settings
 from flows.allowed import DatasetUri, allowed_dataset
@@ -33,7 +32,7 @@ from flows.artifacts import (
 from flows.closing import begun_trainings, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, check_workers, differences, experiment
+from flows.train import RecipeName, Workers, change_words, check_workers, experiment
 from tune import report, storage
 from tune.findings import BEST, Findings
 from tune.space import SPACES
@@ -91,8 +90,7 @@ def tune_adodn(
     command = ["adodn", "search", "--name", search, "--recipe", recipe, "--dataset", uri, "--space", space]
     command += ["--trials", str(trials), "--resume", *crew.words()]
     command += ["--concurrent", str(concurrent)] if concurrent else []
-    changed = differences(recipes.get(recipe), config)
-    command += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
+    command += change_words(recipe, config)
     _run(command, search)
     places = settings.get()
     study = storage.load(search, places)
@@ -138,9 +136,7 @@ def _run(command: list[str], search: str) -> None:
 def _left_running(search: str) -> Iterator[str]:
     """The search's own run on MLflow, and those of the trials that its study shows as running."""
     yield search
-    study = storage.load(search, settings.get())
-    running = (trial for trial in storage.current(study) if trial.state == TrialState.RUNNING)
-    yield from (storage.run_name(study, trial) for trial in running)
+    yield from storage.left_running(storage.load(search, settings.get()))
 
 
 def _show(found: dict[str, Any], places: Settings) -> None:

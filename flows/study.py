@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from adodn import publish, recipes, settings
+from adodn import publish, settings
 from adodn.config import ExperimentConfig
 from adodn.evaluate import ALL
 from flows.allowed import DatasetUri, Subset, allowed_dataset
@@ -26,7 +26,7 @@ from flows.artifacts import (
 from flows.closing import begun_trainings, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, check_workers, differences, experiment, on_dataset
+from flows.train import RecipeName, Workers, change_words, check_workers, experiment, on_dataset
 from tune import studies
 from tune.runs import evaluated_once
 from tune.studies import Study, StudyTable
@@ -77,9 +77,7 @@ def study_adodn(
     check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     words = ["adodn", "study", study, "--dataset", uri, "--recipe", recipe, "--seeds", str(seeds), "--subset", subset]
-    changed = differences(recipes.get(recipe), config)
-    words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
-    _run(words + crew.words(), study)
+    _run(words + change_words(recipe, config) + crew.words(), study)
     found = _table(studies.get(study), on_dataset(config, uri), uri, seeds, subset)
     _show(found)
     return found.to_json()

@@ -174,8 +174,7 @@ def command(
     words += ["--min-workers", str(workers.fewest)] if workers.fewest else []
     words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
     words += care.words() if care else []
-    changed = differences(recipes.get(recipe), config)
-    return words + [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
+    return words + change_words(recipe, config)
 
 
 def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
@@ -193,17 +192,10 @@ def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
     update_progress_artifact(progress, progress=100.0)
 
 
-def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, str]:
-    """Dotted fields in which two experiments differ, with the wanted values as JSON."""
-
-    def leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in tree.items():
-            found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
-        return found
-
-    old, new = leaves(json.loads(base.to_json())), leaves(json.loads(wanted.to_json()))
-    return {field: json.dumps(value) for field, value in new.items() if value != old[field]}
+def change_words(recipe: str, config: ExperimentConfig) -> list[str]:
+    """What is changed of a recipe, as each command that trains takes it."""
+    changed = recipes.get(recipe).differences(config)
+    return [word for field, value in changed.items() for word in ("--set", f"{field}={json.dumps(value)}")]
 
 
 def evaluate(run: str, uri: str, *, step: str = "evaluate") -> dict[str, Any]:
