@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from adodn.errors import StackError
 from adodn.settings import Settings
+from infra import addresses
 from infra.config import HOST, RayShare, not_allowed
 
 _ANSWER_S = 10.0
@@ -40,6 +41,8 @@ def become_node(places: Settings, num_cpus: int | None) -> NoReturn:
     argv = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
     argv += ["--address", places.ray_address, "--node-ip-address", own, "--num-cpus", str(share.num_cpus)]
     argv += ["--object-store-memory", str(share.object_store_bytes), "--min-worker-port", "0", "--max-worker-port", "0"]
+    if reachable := addresses.public_addresses():
+        sys.stderr.write(addresses.warning(reachable) + "\n")
     token = places.ray_auth_token.get_secret_value()
     os.execve(argv[0], argv, {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
 

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from adodn import settings
 from adodn.errors import StackError
-from infra import health, journal, processes
-from infra.config import StackConfig, StackPorts, require_free
+from infra import addresses, health, journal, processes
+from infra.config import HOST, StackConfig, StackPorts, require_free
 from infra.folder import StackFolder
 from infra.services import SERVICES
 from infra.supervision import ProgramState, Supervisor
@@ -66,7 +66,7 @@ def up(*, progress: Progress) -> StackInfo:
     """Start what is not running, and wait until every service is healthy.
 
     Args:
-        progress: Told of every service that has become healthy.
+        progress: Told of every service that has become healthy, and if the internet may reach Ray.
 
     Raises:
         StackError: a port is taken, a service keeps dying, or is not healthy in time. What this call started is
@@ -80,6 +80,8 @@ def up(*, progress: Progress) -> StackInfo:
         launched = not supervisor.is_alive()
         try:
             config = _launch(folder, supervisor) if launched else StackConfig.recorded(folder)
+            if config.ray.host != HOST and (reachable := addresses.public_addresses()):
+                progress(addresses.warning(reachable))
             started = _start_services(config, supervisor, progress)
         except BaseException:
             if launched:

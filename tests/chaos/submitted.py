@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from torch import nn
 
 from adodn import models, recipes
+from adodn.train.checkpoint_index import INDEX
 from tests.chaos.cluster import Cluster, wait_until
 
 EPOCHS, STEPS = 4, 3
@@ -100,6 +101,12 @@ class Site:
         """How many of a training lie on S3."""
         found = self.made.store().list(f"{self.made.settings().runs_uri}/{name}/")
         return sum(info.uri.endswith("state.pt") for info in found)
+
+    def listed(self, name: str) -> dict[str, Any]:
+        """A training's list of checkpoints; empty if it has none yet."""
+        store, uri = self.made.store(), f"{self.made.settings().runs_uri}/{name}/{INDEX}"
+        index: dict[str, Any] = json.loads(store.get(uri)) if store.exists(uri) else {}
+        return index
 
     def _folder(self, name: str) -> Path:
         return self.made.net.own.with_name("records") / name

@@ -4,6 +4,7 @@ pytest tests/chaos/test_elastic.py
 """
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -76,19 +77,29 @@ def test_a_group_that_loses_and_gains_a_node_trains_the_same(
     assert len(tracked("elastic")) == 1
 
 
-def test_a_cluster_that_is_too_small_is_one_clear_error(stack: StackInfo, dataset_uri: str) -> None:
-    """Fault 32: after the time that it was given to grow, with what was asked for, what is there, and what to change.
-    No run is begun on MLflow.
+@pytest.mark.parametrize(
+    ("more", "asked", "has"),
+    [
+        (["--cpus-per-worker", "64"], "64 CPU", f"{CPUS:g} CPU"),
+        (["--gpu"], "1 CPU and 1 GPU", f"{CPUS:g} CPU, [01] GPU"),
+    ],
+    ids=["cpus", "gpu"],
+)
+def test_a_cluster_that_is_too_small_is_one_clear_error(
+    stack: StackInfo, dataset_uri: str, more: list[str], asked: str, has: str
+) -> None:
+    """Faults 32, 59: after the time that it was given to grow, with what was asked for, what is there, and what to
+    change. No run is begun on MLflow.
     """
-    words = ["--workers", "2", "--cpus-per-worker", "64", "--wait-minutes", "0.05"]
+    words = ["--workers", "2", "--wait-minutes", "0.05", *more]
     done = subprocess.run(
         train_command(dataset_uri, "too-large", *words), capture_output=True, text=True, timeout=TIMEOUT_S
     )
 
     assert done.returncode == 1
-    assert "waiting up to 0.1 minutes for room in the Ray cluster: 2 workers of 64 CPU each" in done.stderr
+    assert f"waiting up to 0.1 minutes for room in the Ray cluster: 2 workers of {asked} each" in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
-    assert f"asks for 2 workers of 64 CPU each, the Ray cluster has {CPUS:g} CPU on 1 nodes" in error
+    assert re.search(rf"asks for 2 workers of {asked} each, the Ray cluster has {has} on 1 nodes", error)
     assert "--wait-minutes" in error and "Traceback" not in done.stderr
     assert tracked("too-large") == []
 

@@ -6,14 +6,19 @@ authentication, gloo between hosts. `hosts.py` makes the machines; where that is
 pytest tests/chaos/test_multi_node.py
 """
 
+import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,10 +31,12 @@ from adodn.data.shards import shard_dataset
 from adodn.errors import StackError
 from adodn.mlflow_server import sign_in
 from flows import jobs
+from infra.config import StackPorts
 from tests.chaos.cluster import cluster, wait_until
-from tests.chaos.hosts import network, not_permitted
+from tests.chaos.hosts import Host, network, not_permitted
 from tests.chaos.submitted import EPOCHS, STEPS, Line, Site
 
+DASHBOARD = StackPorts.model_validate({}).ray_dashboard
 FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
 CPUS = {"a": 2, "b": 1, "c": 1}
 
@@ -209,6 +216,45 @@ def test_fault_34_a_cluster_refuses_whoever_has_not_its_token(site: Site) -> Non
     assert site.runs("no-token") == []
 
 
+def test_ray_alone_listens_beyond_loopback_and_answers_nobody_without_its_token(site: Site) -> None:
+    """All ports of a machine that trains, and of the head's, asked from another one: 401, or no HTTP; no more is told
+    than that Ray is well, and its own counters.
+    """
+    for host in (site.made.head, site.made.nodes["a"]):
+        heard = listening(host)
+        assert {name for name in heard.values() if "ray" not in name and name != "gcs_server"} <= {"python3"}, heard
+        answers = {
+            (port, path): asked(host.address, port, path) for port in heard for path in ("", "logs/", "api/jobs/")
+        }
+        told = {place: text for place, text in answers.items() if text}
+
+        assert any(text.startswith("401") for text in told.values())
+        for place, text in told.items():
+            known = text.startswith(("401", "403", "404", "# HELP")) or place == (DASHBOARD, "")  # its page of sign-in
+            assert known, (place, text)
+
+
+def listening(host: Host) -> dict[int, str]:
+    """Ports on which a machine's processes listen beyond loopback, and the names of those."""
+    lines = host.run(["ss", "--listening", "--tcp", "--numeric", "--processes", "--no-header"], os.environ).stdout
+    found = [
+        (line.split()[3].rpartition(":"), line.partition('users:(("')[2].partition('"')[0])
+        for line in lines.splitlines()
+    ]
+    return {int(port): name for (address, _, port), name in found if not address.startswith(("127.", "[::1]"))}
+
+
+def asked(address: str, port: int, path: str) -> str:
+    """The beginning of an answer to somebody without a token; empty: no HTTP is spoken there."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/{path}", timeout=5) as answer:
+            return str(answer.read(200).decode(errors="replace"))
+    except urllib.error.HTTPError as error:
+        return f"{error.code}"
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
 def test_fault_35_another_release_of_ray_is_one_clear_error(site: Site) -> None:
     """A driver whose Ray says that it is another release than the cluster's: the error names both."""
     pretend = "import sys, ray; ray.__version__ = '2.59.0'; from adodn import cli; sys.argv = ['adodn', *sys.argv[1:]]"
@@ -222,30 +268,57 @@ def test_fault_35_another_release_of_ray_is_one_clear_error(site: Site) -> None:
 def test_fault_24_a_machine_dies_in_a_search(site: Site) -> None:
     """The trial that ran on it goes on elsewhere at its last checkpoint; all trials come to their end, each once."""
     words = ["search", "--name", "lost-machine", "--recipe", "adodn_smoke", "--dataset", site.dataset_uri, "--json"]
-    words += ["--set", "train.epochs=6", "--trials", "4", "--concurrent", "3"]
+    words += ["--set", "train.epochs=12", "--trials", "4", "--concurrent", "3"]
+    words += ["--set", "model.drop_warmup_epochs=12"]  # longer than the training, so that no trial is stopped early
     site.submit_module("lost-machine", ["adodn.cli", *words])
-    lost = ""
+    found: list[tuple[str, str]] = []
 
-    def has_checkpoint() -> bool:
-        nonlocal lost
+    def has_begun() -> bool:
         assert not site.made.jobs().get_job_status("lost-machine").is_terminal(), site.log("lost-machine")[-6000:]
-        lost = next((name for name in ("b", "c") if trials_on(site, name)), "")
-        return bool(lost) and any(site.checkpoints(f"lost-machine-{number:04d}") for number in range(3))
+        found[:] = [(name, run) for name in ("b", "c") for run in trials_on(site, name) if 0 < epochs(site, run) < 6]
+        return bool(found)
 
-    wait_until(has_checkpoint, "a trial on a machine of its own")
+    wait_until(has_begun, "a trial with a checkpoint on a machine of its own")
+    lost, trial = found[0]
     site.made.nodes[lost].power_off()
+    before = site.listed(trial)
 
     assert site.ended("lost-machine") == "SUCCEEDED", site.log("lost-machine")[-6000:]
-    found = next(json.loads(line) for line in reversed(site.log("lost-machine").splitlines()) if line[:1] == "{")
-    assert [trial["state"] for trial in found["trials"] if trial["state"] not in ("COMPLETE", "PRUNED")] == []
-    assert len(found["trials"]) == 4
+    answer = next(json.loads(line) for line in reversed(site.log("lost-machine").splitlines()) if line[:1] == "{")
+    assert [row["state"] for row in answer["trials"]] == ["COMPLETE"] * 4
     assert [len(site.runs(f"lost-machine-{number:04d}")) for number in range(4)] == [1] * 4
+    assert_went_on(site, trial, before)
     bring_back(site, lost)
 
 
-def trials_on(site: Site, name: str) -> list[int]:
-    """Processes of Tune's trials on a machine."""
-    return [pid for pid in site.made.nodes[name].pids() if "ImplicitFunc" in title(pid)]
+def assert_went_on(site: Site, trial: str, before: dict[str, Any]) -> None:
+    """Another process took the trial over, and none of the epochs that had a checkpoint was trained again.
+
+    The list of checkpoints counts its writes: one for who takes over, one for each epoch since.
+    """
+    after, had = site.listed(trial), before["latest"][0]["epoch"]
+    assert 0 < had < 12 and after["writer"] != before["writer"]
+    assert after["generation"] - before["generation"] == 1 + after["latest"][0]["epoch"] - had
+    assert len(site.losses(trial)) == after["latest"][0]["epoch"]
+
+
+def epochs(site: Site, run_name: str) -> int:
+    """How many a run has finished, by its last checkpoint."""
+    return max((kept["epoch"] for kept in site.listed(run_name).get("latest", [])), default=0)
+
+
+def trials_on(site: Site, name: str) -> list[str]:
+    """Runs of Tune's trials on a machine: the process of each works in a folder that is called so."""
+    folders = [folder(pid) for pid in site.made.nodes[name].pids() if "ImplicitFunc" in title(pid)]
+    return [run for run in folders if run.startswith("lost-machine-")]
+
+
+def folder(pid: int) -> str:
+    """The name of the folder in which a process works."""
+    try:
+        return Path(psutil.Process(pid).cwd()).name
+    except psutil.Error:
+        return ""
 
 
 def title(pid: int) -> str:

@@ -4,6 +4,8 @@ pytest tests/storage/test_alone.py
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from adodn.config import ExperimentConfig
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
+from adodn.errors import CheckpointError
 from adodn.publish import Outcome, read_outcome
 from adodn.train import alone, checkpoint
 from adodn.train.checkpoint_index import INDEX
+from tests.fault_proxy import FaultProxy, answer
 
 pytestmark = pytest.mark.integration
 
@@ -64,6 +68,14 @@ def states(s3: S3Store, where: settings.Settings, name: str) -> list[str]:
     """Addresses of the checkpoints that a run keeps."""
     found = (info.uri for info in s3.list(f"{where.runs_uri}/{name}"))
     return sorted(one.removesuffix(f"/{checkpoint.FILE_NAME}") for one in found if one.endswith(checkpoint.FILE_NAME))
+
+
+@contextmanager
+def full(where: settings.Settings, refusals: int) -> Iterator[settings.Settings]:
+    """The same places with a bucket that refuses so many checkpoints; their list, of a few bytes, still fits."""
+    with FaultProxy(where.s3_endpoint_url) as proxy:
+        proxy.spoil("PUT", checkpoint.FILE_NAME, answer(403, "QuotaExceeded"), times=refusals)
+        yield where.model_copy(update={"s3_endpoint_url": proxy.url})
 
 
 def half_of_the_last(s3: S3Store, base_uri: str) -> tuple[str, str]:
@@ -114,3 +126,39 @@ def test_an_interrupted_training_comes_to_the_same(
     assert states(s3, where, "cut") == sorted({f"{base_uri}/{kept['folder']}" for kept in listed})
     assert f"{base_uri}/{index['best']['folder']}" == resumed.checkpoint_uri
     assert index["best"]["sha256"] == resumed.sha256
+
+
+def test_fault_19_a_bucket_that_is_full_for_a_while_changes_nothing(
+    s3: S3Store, where: settings.Settings, uri: str, config: ExperimentConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two checkpoints in a row are refused: two warnings, the same losses, the same best, and all are kept at last."""
+    calm = alone.train(config, [uri], run_name="roomy", places=where)
+    with full(where, refusals=2) as places:
+        outcome = alone.train(config, [uri], run_name="full", places=places)
+
+    warned = [one for one in caplog.messages if "training goes on without it" in one]
+    assert len(warned) == 2 and all("QuotaExceeded" in one for one in warned)
+    assert losses(outcome, where) == losses(calm, where) and len(losses(calm, where)) == EPOCHS
+    assert (outcome.val_nme, outcome.epochs) == (calm.val_nme, EPOCHS)
+    assert run_of(outcome, where).info.status == "FINISHED"
+    assert run_of(outcome, where).data.metrics["train/checkpoint_failures"] >= 1
+    assert outcome.checkpoint_uri in states(s3, where, "full")
+
+
+def test_fault_19_a_bucket_that_stays_full_is_one_clear_error(
+    s3: S3Store, where: settings.Settings, uri: str, config: ExperimentConfig
+) -> None:
+    """The third refusal in a row ends the training with the reason and the way on; with room, that comes to its end."""
+    with (
+        full(where, refusals=1000) as places,
+        pytest.raises(CheckpointError, match=r"3 times in a row: s3://.*Quota.*start the run again under its name"),
+    ):
+        alone.train(config, [uri], run_name="full-for-good", places=places)
+    (failed,) = MlflowClient(where.mlflow_tracking_uri).search_runs(["1"], "attributes.run_name = 'full-for-good'")
+    left = states(s3, where, "full-for-good")
+    resumed = alone.train(config, [uri], run_name="full-for-good", places=where)
+
+    assert (failed.info.status, left) == ("FAILED", [])
+    assert (resumed.tracking_run_id, resumed.epochs) == (failed.info.run_id, EPOCHS)
+    assert len(losses(resumed, where)) == EPOCHS
+    assert run_of(resumed, where).info.status == "FINISHED"

@@ -4,6 +4,7 @@ pytest tests/unit/test_scaling.py
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision
 
+from adodn import recipes
 from adodn.errors import ResourcesError
-from adodn.train import scaling
+from adodn.train import distributed, scaling
+from adodn.train.distributed import Resources
 from adodn.train.scaling import Room, usable
 
 FOUR = {node: {"CPU": 1.0} for node in "abcd"}
@@ -126,3 +129,18 @@ def test_who_waits_asks_by_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         scaling.await_room(Room(per_worker={"CPU": 2.0}, sizes=(2, 4), patience_s=0.01))
 
     assert (asked, given_back) == ([[{"CPU": 2.0}, {"CPU": 2.0}]], ["mine"])
+
+
+def test_fault_59_a_gpu_that_is_not_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--gpu` on a machine without one: what was asked for, that there is none, and what to change."""
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0})
+    for name in ("placement_group", "remove_placement_group"):
+        monkeypatch.setattr(scaling, name, lambda bundles: None)
+    asked = Resources(num_workers=2, use_gpu=True, wait_minutes=0)
+
+    with pytest.raises(
+        ResourcesError, match=r"2 workers of 1 CPU and 1 GPU each, .* has 8 CPU, 0 GPU on 1 nodes.*less"
+    ):
+        scaling.await_room(distributed._room(recipes.get("adodn_smoke"), asked))
+    scaling.await_room(distributed._room(recipes.get("adodn_smoke"), replace(asked, use_gpu=False)))

@@ -8,13 +8,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from adodn.errors import StackError
 from adodn.settings import Settings
 from adodn.train import process_group
 from adodn.train.process_group import interface_of
+from infra.addresses import public_addresses, warning
 from infra.config import HOST, StackConfig, StackPorts, require_free
 from infra.folder import StackFolder
 from infra.join import become_node
@@ -64,6 +67,21 @@ def test_what_tunes_ray_reaches_the_head(folder: StackFolder, monkeypatch: pytes
 
     assert {name: given[name] for name in given if name.startswith(("RAY_health", "RAY_memory"))} == tuning
     assert not {"RAY_ADDRESS", "RAY_AUTH_TOKEN"} & set(given)
+
+
+def test_whoever_is_on_the_internet_is_told_that_ray_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of public addresses, and of no other."""
+
+    def entry(address: str) -> SimpleNamespace:
+        return SimpleNamespace(address=address)
+
+    cards = {"lo": ["127.0.0.1", "::1"], "lan": ["10.0.0.5", "fe80::1%lan", "52:54:00:12:34:56"]}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {name: list(map(entry, has)) for name, has in cards.items()})
+    assert public_addresses() == []
+
+    cards["wan"] = ["8.8.4.4", "2001:4860:4860::8844"]
+    assert public_addresses() == ["2001:4860:4860::8844", "8.8.4.4"]
+    assert "8.8.4.4 too" in warning(public_addresses())
 
 
 def test_a_node_is_given_what_it_trains_with_and_no_more(folder: StackFolder) -> None:
