@@ -7,7 +7,8 @@ import re
 import shlex
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from adodn import settings
 from adodn.errors import AdodnError, StackError
 
-_POLL_S = 2.0
+_POLL_S = 5.0
+"""Between two looks at a job; each look fetches its whole log."""
 _PATIENCE_S = 300.0
 """How long Ray's job server may be away."""
 _FAREWELL_S = 60.0
@@ -35,11 +37,14 @@ _CHATTER = ("Reporting training result", "Checkpoint successfully created", "Che
 """Ray's words on what our own line of each epoch says already."""
 
 
+OnLines = Callable[[list[str]], None]
+
+
 class JobFailedError(AdodnError):
     """A Ray job ended without success; the message carries the last lines of its log."""
 
 
-def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | None = None) -> None:
+def run_job(step: str, command: Sequence[str], on_lines: OnLines | None = None) -> None:
     """Run a command on the Ray cluster, its log streamed into the flow run's.
 
     The job's id comes from the flow run and the step, so a flow run that is tried again goes on with the same job.
@@ -47,26 +52,28 @@ def run_job(step: str, command: Sequence[str], on_line: Callable[[str], None] | 
     Args:
         step: Short name of the step, unique in the flow.
         command: Program and arguments; never passed through a shell unquoted.
-        on_line: Told of each line of the log.
+        on_lines: Told of the lines that the log has more, each time that it is looked at.
 
     Raises:
         JobFailedError: If the job fails or is stopped.
         StackError: If the cluster cannot be reached.
     """
     client, job_id, entrypoint = _client(), job_name(str(runtime.flow_run.id), step), shlex.join(command)
-    _stop_orphans(client)
-    found, since = _submit(client, job_id, entrypoint), time.monotonic()
-    status = follow(client, job_id, on_line)
+    with _reaching(job_id):
+        _stop_orphans(client)
+        found, since = _submit(client, job_id, entrypoint), time.monotonic()
+    status, log = follow(client, job_id, on_lines)
     if found and status == JobStatus.STOPPED and time.monotonic() - since < _FAREWELL_S:
         get_run_logger().info("Ray job %s was being stopped for the try before this one; it is run anew", job_id)
-        _submit(client, job_id, entrypoint)
-        status = follow(client, job_id, on_line)
+        with _reaching(job_id):
+            _submit(client, job_id, entrypoint)
+        status, log = follow(client, job_id, on_lines)
     if status != JobStatus.SUCCEEDED:
-        raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(client.get_job_logs(job_id))}")
+        raise JobFailedError(f"Ray job {job_id} ended as {status}: {last_lines(log)}")
 
 
-def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None] | None = None) -> JobStatus:
-    """See a job to its end, its log streamed into the flow run's; answers how it ended.
+def follow(client: JobSubmissionClient, job_id: str, on_lines: OnLines | None = None) -> tuple[JobStatus, str]:
+    """See a job to its end, its log streamed into the flow run's; answers how it ended, and the whole log.
 
     Raises:
         StackError: If Ray's head went away, and did not come back with the job.
@@ -75,17 +82,30 @@ def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], No
     while True:
         try:
             status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
-        except (OSError, RuntimeError) as error:  # no answer, and an answer that is none
+        except (OSError, RuntimeError) as error:
             if time.monotonic() - heard > _PATIENCE_S:
-                raise StackError(
-                    f"Ray's head at {settings.get().ray_dashboard_url} went away with job {job_id}: {_brief(error)}; "
-                    "bring it back and run this again under its name: a training goes on at its last checkpoint"
-                ) from error
+                raise _away(job_id, error) from error
         else:
-            seen, heard = _stream(log, seen, on_line), time.monotonic()
+            seen, heard = _stream(log, seen, on_lines), time.monotonic()
             if status.is_terminal():
-                return status
+                return status, log
         time.sleep(_POLL_S)
+
+
+@contextmanager
+def _reaching(job_id: str) -> Iterator[None]:
+    """Requests about a job: no answer, and one that is none, are an error that says the way on."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise _away(job_id, error) from error
+
+
+def _away(job_id: str, error: Exception) -> StackError:
+    return StackError(
+        f"Ray's head at {settings.get().ray_dashboard_url} went away with job {job_id}: {_brief(error)}; "
+        "bring it back and run this again under its name: a training goes on at its last checkpoint"
+    )
 
 
 def _brief(error: Exception) -> str:
@@ -178,14 +198,13 @@ def _submit(client: JobSubmissionClient, job_id: str, entrypoint: str) -> bool:
     return False
 
 
-def _stream(log: str, seen: int, on_line: Callable[[str], None] | None) -> int:
+def _stream(log: str, seen: int, on_lines: OnLines | None) -> int:
     """Log the whole lines beyond `seen` characters; answers how far it came."""
     end = log.rfind("\n") + 1
-    for coloured in log[seen:end].splitlines():
-        line = _DECORATION.sub("", coloured)
-        if line.startswith(_CHATTER):
-            continue
+    lines = [_DECORATION.sub("", coloured) for coloured in log[seen:end].splitlines()]
+    told = [line for line in lines if not line.startswith(_CHATTER)]
+    for line in told:
         get_run_logger().info("%s", line)
-        if on_line:
-            on_line(line)
+    if on_lines and told:
+        on_lines(told)
     return max(seen, end)

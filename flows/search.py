@@ -8,6 +8,7 @@ Not `flows/tune.py`: Prefect runs a file with its folder first on the path, and 
 import base64
 import json
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from adodn import recipes, settings
+from adodn import settings
 from adodn.data.store import S3Store
 from adodn.settings import Settings
 from flows.allowed import DatasetUri, allowed_dataset
@@ -28,9 +29,10 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from flows.closing import begun_trainings, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, check_workers, differences, experiment
+from flows.train import RecipeName, Workers, change_words, check_workers, experiment
 from tune import report, storage
 from tune.findings import BEST, Findings
 from tune.space import SPACES
@@ -88,8 +90,7 @@ def tune_adodn(
     command = ["adodn", "search", "--name", search, "--recipe", recipe, "--dataset", uri, "--space", space]
     command += ["--trials", str(trials), "--resume", *crew.words()]
     command += ["--concurrent", str(concurrent)] if concurrent else []
-    changed = differences(recipes.get(recipe), config)
-    command += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
+    command += change_words(recipe, config)
     _run(command, search)
     places = settings.get()
     study = storage.load(search, places)
@@ -107,7 +108,8 @@ def _retrain(best: str, uri: str, seeds: int, crew: Workers) -> None:
     """Train the best config and the defaults anew on the Ray cluster, and show what is left of the gain."""
     told: list[str] = []
     words = ["adodn", "winner", best, "--dataset", uri, "--seeds", str(seeds), *crew.words(), "--json"]
-    run_job("winner", words, told.append)
+    with closing(lambda: [run for _, _, run in begun_trainings(told)[-1:]]):
+        run_job("winner", words, told.extend)
     answer = json.loads(next(line for line in reversed(told) if line.startswith("{")))
     tested = ", ".join(f"{100 * nme:.2f} %" for nme in answer["test_nme"])
     standing = f"{answer['registered']['model_uri']}: {answer['registered']['reason']}"
@@ -122,12 +124,19 @@ def _run(command: list[str], search: str) -> None:
     create_link_artifact(link=dashboard, link_text="Ray dashboard", key="search-ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key="search-progress", description=f"searching {search}")
 
-    def on_line(line: str) -> None:
-        if found := _TRIAL.search(line):
-            update_progress_artifact(progress, progress=100 * int(found[1]) / int(found[2]))
+    def on_lines(lines: list[str]) -> None:
+        if over := [found for line in lines if (found := _TRIAL.search(line))]:
+            update_progress_artifact(progress, progress=100 * int(over[-1][1]) / int(over[-1][2]))
 
-    run_job("search", command, on_line)
+    with closing(lambda: _left_running(search)):
+        run_job("search", command, on_lines)
     update_progress_artifact(progress, progress=100.0)
+
+
+def _left_running(search: str) -> Iterator[str]:
+    """The search's own run on MLflow, and those of the trials that its study shows as running."""
+    yield search
+    yield from storage.left_running(storage.load(search, settings.get()))
 
 
 def _show(found: dict[str, Any], places: Settings) -> None:

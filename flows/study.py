@@ -6,7 +6,6 @@ The trainings are those of `adodn study`: one that is done already is only looke
 """
 
 import base64
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from adodn import publish, recipes, settings
+from adodn import publish, settings
 from adodn.config import ExperimentConfig
 from adodn.evaluate import ALL
 from flows.allowed import DatasetUri, Subset, allowed_dataset
@@ -24,9 +23,10 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from flows.closing import begun_trainings, closing
 from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
-from flows.train import RecipeName, Workers, check_workers, differences, experiment, on_dataset
+from flows.train import RecipeName, Workers, change_words, check_workers, experiment, on_dataset
 from tune import studies
 from tune.runs import evaluated_once
 from tune.studies import Study, StudyTable
@@ -34,7 +34,6 @@ from tune.study_pictures import study_figure
 
 StudyName = StrEnum("StudyName", [(name, name) for name in studies.STUDIES])  # type: ignore[misc]
 DEFAULT_RECIPE, ABLATION = RecipeName("adodn_smoke"), StudyName("ablation")
-_TRAINING = re.compile(r"^(\d+)/(\d+)  ")
 
 
 @flow(name="study-adodn", on_cancellation=[stop_jobs], on_crashed=[stop_jobs], on_failure=[stop_jobs])
@@ -78,9 +77,7 @@ def study_adodn(
     check_workers(config, crew)
     uri = allowed_dataset(dataset_uri) or shard_dataset(dataset, root, options)
     words = ["adodn", "study", study, "--dataset", uri, "--recipe", recipe, "--seeds", str(seeds), "--subset", subset]
-    changed = differences(recipes.get(recipe), config)
-    words += [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
-    _run(words + crew.words(), study)
+    _run(words + change_words(recipe, config) + crew.words(), study)
     found = _table(studies.get(study), on_dataset(config, uri), uri, seeds, subset)
     _show(found)
     return found.to_json()
@@ -90,11 +87,16 @@ def _run(words: list[str], study: str) -> None:
     """Train and test on the Ray cluster, and show how far it is."""
     progress = create_progress_artifact(progress=0.0, key="study-progress", description=f"study {study}")
 
-    def on_line(line: str) -> None:
-        if found := _TRAINING.search(line):
-            update_progress_artifact(progress, progress=100 * (int(found[1]) - 1) / int(found[2]))
+    begun: list[str] = []
 
-    run_job("study", words, on_line)
+    def on_lines(lines: list[str]) -> None:
+        if found := begun_trainings(lines):
+            number, total, run = found[-1]
+            begun.append(run)
+            update_progress_artifact(progress, progress=100 * (number - 1) / total)
+
+    with closing(lambda: begun[-1:]):
+        run_job("study", words, on_lines)
     update_progress_artifact(progress, progress=100.0)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
@@ -19,7 +19,6 @@ from adodn import publish, recipes, settings
 from adodn.config import ExperimentConfig, check_micro_batch, worker_counts
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
-from adodn.errors import StackError, TrackingError
 from adodn.evaluate import ERRORS, read_report
 from adodn.report import summary_markdown
 from adodn.train.progress import finished_share
@@ -32,7 +31,8 @@ from flows.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from flows.jobs import JobFailedError, run_job, stop_jobs
+from flows.closing import closing
+from flows.jobs import run_job, stop_jobs
 from flows.shard import RENDERED, DatasetName, shard_dataset
 
 RecipeName = StrEnum("RecipeName", sorted((name, name) for name in recipes.RECIPES))  # type: ignore[misc]
@@ -174,8 +174,7 @@ def command(
     words += ["--min-workers", str(workers.fewest)] if workers.fewest else []
     words += ["--micro-batch", str(workers.micro_batch)] if workers.micro_batch else []
     words += care.words() if care else []
-    changed = differences(recipes.get(recipe), config)
-    return words + [word for field, value in changed.items() for word in ("--set", f"{field}={value}")]
+    return words + change_words(recipe, config)
 
 
 def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
@@ -184,39 +183,19 @@ def train(run: str, words: Sequence[str], *, step: str = "train") -> None:
     create_link_artifact(link=dashboard, link_text="Ray dashboard", key="ray-dashboard")
     progress = create_progress_artifact(progress=0.0, key=f"{step}-progress", description=f"training {run}")
 
-    def on_line(line: str) -> None:
-        if (share := finished_share(line)) is not None:
-            update_progress_artifact(progress, progress=100 * share)
+    def on_lines(lines: list[str]) -> None:
+        if shares := [share for line in lines if (share := finished_share(line)) is not None]:
+            update_progress_artifact(progress, progress=100 * shares[-1])
 
-    try:
-        run_job(step, words, on_line)
-    except (JobFailedError, StackError):
-        _close_tracking(run)
-        raise
+    with closing(lambda: [run]):
+        run_job(step, words, on_lines)
     update_progress_artifact(progress, progress=100.0)
 
 
-def _close_tracking(run: str) -> None:
-    """Have MLflow show that a training is over whose driver could not say so itself: killed, or out of reach."""
-    from adodn import tracking  # takes seconds
-
-    try:
-        tracking.close_left_running(settings.get().mlflow_tracking_uri, run)
-    except TrackingError as error:
-        get_run_logger().warning("%s", error)
-
-
-def differences(base: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, str]:
-    """Dotted fields in which two experiments differ, with the wanted values as JSON."""
-
-    def leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in tree.items():
-            found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
-        return found
-
-    old, new = leaves(json.loads(base.to_json())), leaves(json.loads(wanted.to_json()))
-    return {field: json.dumps(value) for field, value in new.items() if value != old[field]}
+def change_words(recipe: str, config: ExperimentConfig) -> list[str]:
+    """What is changed of a recipe, as each command that trains takes it."""
+    changed = recipes.get(recipe).differences(config)
+    return [word for field, value in changed.items() for word in ("--set", f"{field}={json.dumps(value)}")]
 
 
 def evaluate(run: str, uri: str, *, step: str = "evaluate") -> dict[str, Any]:

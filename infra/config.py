@@ -104,10 +104,7 @@ class StackConfig:
             secrets, databases = Credentials.of(known), Databases.wanted(known)
             return cls(folder=folder, ports=StackPorts(), ray=RayShare(), credentials=secrets, databases=databases)
         except ValidationError as error:
-            reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
-            raise StackError(
-                f"the stack's settings are not allowed: {reasons}. Change the ADODN_PORT_… or ADODN_RAY_… variables."
-            ) from error
+            raise not_allowed(error) from error
 
     @classmethod
     def recorded(cls, folder: StackFolder) -> "StackConfig":
@@ -154,6 +151,14 @@ class StackConfig:
     def url(self, port_name: str) -> str:
         """`http://127.0.0.1:PORT` of a field of `StackPorts`."""
         return f"http://{HOST}:{getattr(self.ports, port_name)}"
+
+
+def not_allowed(error: ValidationError) -> StackError:
+    """What is wrong with variables of ports or of Ray's share, in one sentence."""
+    reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'ports'}: {e['msg']}" for e in error.errors())
+    return StackError(
+        f"the stack's settings are not allowed: {reasons}. Change the ADODN_PORT_… or ADODN_RAY_… variables."
+    )
 
 
 def _env_text(lines: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ S3 knows five identities. What each may do, `infra.storage` says.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 USER = "adodn"
 """Who signs in to Prefect and MLflow."""
@@ -27,7 +27,7 @@ class KeyPair:
     """What an S3 identity signs its requests with."""
 
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
 
     def variables(self, role: str = "") -> dict[str, str]:
         """As a process finds them: its own pair, or the one that it uses in another role."""
@@ -41,12 +41,12 @@ class Credentials:
 
     s3: Mapping[str, KeyPair]
     """Of each role."""
-    prefect_auth_string: str
+    prefect_auth_string: str = field(repr=False)
     """`user:password`, as Prefect's server and clients want it."""
-    mlflow_password: str
-    mlflow_session_key: str
+    mlflow_password: str = field(repr=False)
+    mlflow_session_key: str = field(repr=False)
     """Signs what MLflow's own pages send to browsers."""
-    ray_auth_token: str
+    ray_auth_token: str = field(repr=False)
 
     @staticmethod
     def of(known: Mapping[str, str]) -> "Credentials":

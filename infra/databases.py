@@ -6,7 +6,7 @@ with_driver(databases.mlflow, "psycopg")          # postgresql+psycopg://…
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adodn.errors import StackError
 
@@ -18,8 +18,8 @@ _SCHEME = "postgresql://"
 class Databases:
     """Addresses as `postgresql://USER:PASSWORD@HOST:PORT/NAME`; empty: SQLite in the stack's folder."""
 
-    prefect: str = ""
-    mlflow: str = ""
+    prefect: str = field(default="", repr=False)
+    mlflow: str = field(default="", repr=False)
 
     @classmethod
     def wanted(cls, known: Mapping[str, str]) -> "Databases":

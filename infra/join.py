@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from adodn.errors import StackError
 from adodn.settings import Settings
 from infra import addresses
-from infra.config import HOST, RayShare
+from infra.config import HOST, RayShare, not_allowed
 
 _ANSWER_S = 10.0
 
@@ -28,10 +30,14 @@ def become_node(places: Settings, num_cpus: int | None) -> NoReturn:
         num_cpus: What Ray may hand out of this machine; None: all of them, or `ADODN_RAY_NUM_CPUS`.
 
     Raises:
-        StackError: Ray, S3 or MLflow does not answer where `stack.env` says, or Ray there is for that machine alone.
+        StackError: Ray, S3 or MLflow does not answer where `stack.env` says, Ray there is for that machine alone, or
+            its share of this one is not allowed.
     """
+    try:
+        share = RayShare() if num_cpus is None else RayShare(num_cpus=num_cpus)
+    except ValidationError as error:
+        raise not_allowed(error) from error
     own = _require_all(places)
-    share = RayShare() if num_cpus is None else RayShare(num_cpus=num_cpus)
     argv = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
     argv += ["--address", places.ray_address, "--node-ip-address", own, "--num-cpus", str(share.num_cpus)]
     argv += ["--object-store-memory", str(share.object_store_bytes), "--min-worker-port", "0", "--max-worker-port", "0"]

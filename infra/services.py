@@ -46,7 +46,7 @@ class Command:
     """What to execute, and what its environment has beyond `base_environment`."""
 
     argv: list[str]
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,9 @@ def _mlflow_users(data: Path, config: StackConfig) -> Path:
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
         "auth_cache_ttl_seconds": "600",  # else every request hashes the password anew, which takes a tenth of a second
     }
-    config.folder.write_private(path, "[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in rules.items()))
+    # MLflow's reader takes a lone percent sign, as in a folder's name, for the beginning of a variable.
+    lines = (f"{name} = {value.replace('%', '%%')}\n" for name, value in rules.items())
+    config.folder.write_private(path, "[mlflow]\n" + "".join(lines))
     return path
 
 

@@ -53,6 +53,8 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
+Changed = Callable[[optuna.Study, bool], None]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
@@ -87,7 +89,7 @@ def search(
     *,
     places: Settings,
     resume: bool,
-    changed: Callable[[optuna.Study], None] = lambda study: None,
+    changed: Changed = lambda study, is_over: None,
     found: Callable[[Findings], None] = lambda findings: None,
 ) -> optuna.Study:
     """Run the trials that are left, on the Ray cluster at hand. Ctrl-C, or any death, leaves what can be resumed.
@@ -96,7 +98,7 @@ def search(
         plan: What to search.
         places: Where servers are.
         resume: Go on with the search of that name, if there is one.
-        changed: Told of the study whenever a trial begins, comes further or is over.
+        changed: Told of the study whenever a trial begins, comes further or is over, and whether one is over.
         found: Given what the run on MLflow keeps when all trials are over: pictures, and the best config.
 
     Raises:
@@ -129,9 +131,7 @@ def search(
 class _Search:
     """The searcher's hooks, and all of a search that lasts as long as its driver."""
 
-    def __init__(
-        self, plan: Plan, study: optuna.Study, places: Settings, changed: Callable[[optuna.Study], None]
-    ) -> None:
+    def __init__(self, plan: Plan, study: optuna.Study, places: Settings, changed: Changed) -> None:
         self.plan = plan
         self.study = study
         self.places = places
@@ -143,7 +143,7 @@ class _Search:
         for number in patiently(lambda: storage.settle(self.study, self.values), self.places):
             name = storage.run_name(self.study, self.study.get_trials(deepcopy=False)[number])
             self._track(partial(self._tracker.finish_nested, name, "KILLED", {}))
-        self._changed(self.study)
+        self._changed(self.study, True)
 
     def close(self, status: Any) -> None:
         """Leave no trial running, in the study or on MLflow."""
@@ -194,7 +194,7 @@ class _Search:
 
     def changed(self, trial: Trial, state: TrialState) -> None:
         """Show it; of a trial that is over, tell MLflow."""
-        self._changed(self.study)
+        self._changed(self.study, state in _STATUS)
         if state in _STATUS:
             name, status = storage.run_name(self.study, trial), _STATUS[state]
             self._track(lambda: self._tracker.finish_nested(name, status, {"state": state.name}))

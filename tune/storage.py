@@ -148,6 +148,11 @@ def current(study: optuna.Study) -> list[FrozenTrial]:
     return [latest[name] for name in sorted(latest)]
 
 
+def left_running(study: optuna.Study) -> list[str]:
+    """Names of the trainings that a study shows as running."""
+    return [run_name(study, trial) for trial in current(study) if trial.state == TrialState.RUNNING]
+
+
 def counted(study: optuna.Study) -> int:
     """Trials that are over and count towards the total: finished, stopped early, or failed by themselves."""
     return sum(trial.state in _DONE for trial in current(study))

@@ -89,7 +89,7 @@ class Winner:
             trials=len(finished.trials),
             defaults_trial=None if first is None else first.number,
             defaults_val_nme=None if first is None else float(first.values[0]),
-            defaults={} if first is None else _differences(config, config_of(first.params)),
+            defaults={} if first is None else config.differences(config_of(first.params)),
         )
         return Winner(config=replace(config, name=f"{config.name}-best"), chosen=chosen)
 
@@ -207,19 +207,6 @@ class Gain:
         low, high = self.by_seed.low, self.by_seed.high
         verdict = "it is a gain" if low > 0 else "it is a loss" if high < 0 else "which may be chance"
         return [*said, f"By seed: {_points(low)} to {_points(high)} (95 %); {verdict}."]
-
-
-def _differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> dict[str, Scalar | None]:
-    """Dotted fields in which `theirs` differs, with its values."""
-    mine, other = _leaves(asdict(ours)), _leaves(asdict(theirs))
-    return {field: value for field, value in other.items() if value != mine[field] and field != "name"}
-
-
-def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= _leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
-    return found
 
 
 def _percent(value: float) -> str:

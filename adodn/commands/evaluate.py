@@ -14,6 +14,7 @@ from adodn import publish, settings
 from adodn.errors import ConfigError
 from adodn.evaluate import ALL, EvaluationReport
 from adodn.evaluate.running import Showing
+from adodn.output_files import make_folder, write_files
 from adodn.protocols.toml_file import load as load_protocol
 
 Normaliser = Annotated[
@@ -64,6 +65,7 @@ def evaluate(
     places = settings.get()
     if put_on_record and Path(model).is_dir():
         raise ConfigError(f"--register takes the name of a run or models:/…, got the folder {model!r}")
+    make_folder(out)
     network, config = publish.load(model, places)
     asked = showing(normaliser, crop_scale, box_jitter, maps, mask_seed)
     measured = publish.measure(network, config, dataset, places, showing=asked)
@@ -73,7 +75,7 @@ def evaluate(
             f"{measured.report.qualifier}; register it by those first, then measure models:/… like this"
         )
     if out:
-        write_files(measured, out)
+        write_files(out, measured.files())
     answer: dict[str, object] = json.loads(measured.report.to_json())
     if put_on_record and publish.is_on_record(model):
         # MLflow takes seconds to import: only those who need it wait.
@@ -98,13 +100,6 @@ def showing(
         box_jitter=box_jitter,
         own_maps=tuple(known for path in maps or () for known in load_protocol(path).maps),
     )
-
-
-def write_files(measured: publish.Measured, folder: Path) -> None:
-    """Write figures, the error of each face, and the pictures."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in measured.files().items():
-        (folder / name).write_bytes(content)
 
 
 def results_table(rows: Iterable[tuple[str, str, str]], caption: str | None = None) -> Table:

@@ -19,10 +19,10 @@ from adodn.commands.train import prepare_ray
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import shard_dataset
 from adodn.data.store import S3Store
-from adodn.errors import ConfigError
 from adodn.evaluate import ALL
 from adodn.interrupts import ended_alike, stopped_in_one_line
 from adodn.matrix import Column, Given, Matrix, Prepared, prepare, run_matrix
+from adodn.output_files import make_folder, write_files
 from adodn.settings import Settings
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,59})=(.+)")
@@ -65,6 +65,7 @@ def matrix(
 
     Try it: adodn matrix --model first --rendered 50 --masked
     """
+    make_folder(out)
     places = settings.get()
     asked = showing(normaliser, crop_scale, box_jitter, maps)
     way_on = "what is finished is kept, and the same command goes on from there"
@@ -116,16 +117,7 @@ def _write(found: Matrix, folder: Path) -> None:
 
     contents = {"csv": found.to_csv().encode(), "json": found.to_json().encode(), "md": found.to_markdown().encode()}
     contents["png"] = heat_map(found)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, content in contents.items():
-            aside = folder / f".matrix.{suffix}"
-            aside.write_bytes(content)
-            aside.replace(folder / f"matrix.{suffix}")
-    except OSError as error:
-        raise ConfigError(
-            f"--out {folder}: cannot be written ({error.strerror}); name another folder, the evaluations are kept"
-        ) from None
+    write_files(folder, {f"matrix.{suffix}": content for suffix, content in contents.items()})
 
 
 @contextmanager

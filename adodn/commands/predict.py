@@ -1,6 +1,5 @@
 """`adodn predict`: landmarks of faces in an image file."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from adodn import publish, settings
 from adodn.data import images
+from adodn.output_files import make_folder_of, write_file
 from adodn.plots import ShownFace, face_sheet
 from adodn.predict import FacePrediction, Predictor
 from adodn.predictions import Predictions
@@ -38,6 +38,8 @@ def predict(
     boxes = [_box(text) for text in box]
     if save and not save.parent.is_dir():
         raise typer.BadParameter(f"--save {save}: there is no folder {save.parent}; make it first")
+    make_folder_of(out)
+    make_folder_of(save, option="--save")
     content = image.read_bytes()
     pixels = images.decode(content, str(image))
     known = publish.load_known(model, settings.get())
@@ -45,11 +47,9 @@ def predict(
     said = Predictions.of(known.origin, content, image.name, boxes, faces).to_json()
     if out:
         shown = [_shown(pixels, box, face) for box, face in zip(boxes, faces, strict=True)]
-        out.write_bytes(face_sheet({image.name: shown}))
+        write_file(out, face_sheet({image.name: shown}))
     if save:
-        aside = save.with_name(f".{save.name}.{os.getpid()}")
-        aside.write_text(said + "\n", encoding="utf-8")
-        aside.replace(save)
+        write_file(save, f"{said}\n".encode(), option="--save")
     if as_json:
         typer.echo(said)
     else:

@@ -1,14 +1,13 @@
 """`adodn report`: one HTML file on a model, or on two that were measured on the same faces."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adodn import publish, settings
-from adodn.errors import ConfigError
+from adodn.output_files import make_folder_of, write_file
 from adodn.report import Page, compared_faces, comparison_page, model_page, render, shown_faces, usual_subset
 from adodn.report.fetching import fetch
 from adodn.settings import Settings
@@ -43,11 +42,12 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a page that needs neither network nor script: figures, curves, faces, maps, statistics in words."""
+    make_folder_of(out)
     places = settings.get()
     run_id = publish.tracking_run_of(model, places) if put_on_record else ""
     page, name = _page(model, against, dataset, subset, normaliser, places)
     content = render(page).encode()
-    _write(out, content)
+    write_file(out, content)
     run_url = _keep(run_id, name, content, places) if put_on_record else ""
     if as_json:
         typer.echo(json.dumps({"title": page.title, "lead": page.lead, "out": str(out), "run_url": run_url}))
@@ -68,23 +68,6 @@ def _page(model: str, against: str, dataset: str, subset: str, normaliser: str, 
     keys = compared_faces(evaluation, other.subject.report, subset)
     page = comparison_page(one.with_faces(keys), other.with_faces(keys), subset)
     return page, publish.page_name(evaluation, subset, other.subject.name)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The file whole, or the one that was there before.
-
-    Raises:
-        ConfigError: If the place cannot be written to.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as cause:
-        raise ConfigError(f"{path}: cannot be written ({cause.strerror}); name another file with --out") from cause
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _keep(run_id: str, name: str, content: bytes, places: Settings) -> str:

@@ -3,8 +3,10 @@
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,7 @@ from adodn.data.shards import read_manifest, shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import ConfigError
 from adodn.interrupts import ended_alike, stopped_in_one_line
+from adodn.output_files import make_folder, write_files
 from adodn.train.loaders import on_data
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ SMOKE_RECIPE = "adodn_smoke"
 SMOKE_FACES = {"num_train": 48, "num_val": 8, "num_common": 8, "num_challenging": 8, "size_px": 80}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,69}")
 _SHOWN = 25
+_REFRESH_S = 0.5
+"""Between two pictures of the live table."""
 
 
 def register(app: typer.Typer) -> None:
@@ -83,6 +88,7 @@ def search(
         raise ConfigError(f"a search's name is letters, digits and _ . -, at most 70, got {name!r}")
     if not smoke and not (recipe and dataset):
         raise ConfigError("a search needs --recipe and --dataset, or --smoke, which brings both")
+    make_folder(out)
     uri = dataset or _shard_smoke()
     found = _search(
         uri,
@@ -138,7 +144,7 @@ def _search(
             wanted,
             places=places,
             resume=resume,
-            changed=lambda study: shown(report.trial_rows(study)),
+            changed=lambda study, is_over: shown(partial(report.trial_rows, study), is_over=is_over),
             found=made.append,
         )
     _keep(made[0], out)
@@ -148,11 +154,8 @@ def _search(
 def _keep(found: "Findings", out: Path | None) -> None:
     for name, why in found.left_out.items():
         typer.echo(f"left out {name}: {why}", err=True)
-    if out is None:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in found.files.items():
-        (out / name).write_bytes(content)
+    if out:
+        write_files(out, found.files)
 
 
 def _shard_smoke() -> str:
@@ -179,8 +182,14 @@ class _Display:
         self._total = total
         self._live = live
         self._told: set[int] = set()
+        self._next = 0.0
 
-    def __call__(self, rows: list[dict[str, Any]]) -> None:
+    def __call__(self, rows_now: Callable[[], list[dict[str, Any]]], *, is_over: bool) -> None:
+        """A trial has come further, or is over; rows of many trials take long, so they are made when they are shown."""
+        if not is_over and (self._live is None or time.monotonic() < self._next):
+            return
+        self._next = time.monotonic() + _REFRESH_S
+        rows = rows_now()
         over = [row for row in rows if row["state"] in ("COMPLETE", "PRUNED", "FAIL")]
         if self._live is not None:
             self._live.update(_table(rows[-_SHOWN:], f"{len(over)} of {self._total} trials are over"))

@@ -13,6 +13,7 @@ from adodn.commands.train import base_config, parse_changes, trained
 from adodn.data.shards import read_manifest
 from adodn.data.store import S3Store
 from adodn.evaluate import ALL
+from adodn.output_files import make_folder, write_files
 from tune import studies
 from tune.runs import evaluated_once
 from tune.studies import StudyTable
@@ -43,6 +44,7 @@ def study(
 
     Start it again after an interruption: what is trained and tested already is only looked up.
     """
+    make_folder(None if dry_run else out)
     places, wanted = settings.get(), studies.get(name)
     manifest = read_manifest(S3Store.from_settings(places), dataset)
     base = base_config(recipe, None).with_fields(parse_changes(change or []))
@@ -58,18 +60,17 @@ def study(
         evaluations[key] = evaluated_once(outcome, dataset, places)
     found = studies.table(wanted, evaluations, subset=subset)
     if out:
-        write_files(found, out)
+        write_files(out, files(found))
     typer.echo(json.dumps(found.to_json())) if as_json else _show(found)
 
 
-def write_files(found: StudyTable, folder: Path) -> None:
+def files(found: StudyTable) -> dict[str, bytes]:
     """The table as JSON and its picture."""
     # Matplotlib takes a second to import: only those who draw wait.
     from tune.study_pictures import study_figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{found.study}.json").write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
-    (folder / f"{found.study}.png").write_bytes(study_figure(found))
+    table = json.dumps(found.to_json(), indent=2) + "\n"
+    return {f"{found.study}.json": table.encode(), f"{found.study}.png": study_figure(found)}
 
 
 def _list(runs: dict[str, str], as_json: bool) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +18,13 @@ from adodn.data.store import S3Store
 from adodn.datasets.files import read_file
 from adodn.errors import ConfigError
 from adodn.interrupts import ended_alike, stopped_in_one_line
-from adodn.models.weights import parse_weights, read_source
+from adodn.models.weights import parse_weights, read_source, sha256_of
 from adodn.occlusion.patterns import MAX_BYTES, Patterns
 from adodn.train import initial, model_source
 from adodn.train.loaders import on_data
+
+Put = Callable[[bytes, str], str]
+"""Puts a file into a folder of the store by its sha256, which is answered; of a dry run, only the answer."""
 
 
 def register(app: typer.Typer) -> None:
@@ -70,8 +75,9 @@ def train(
     """
     places = settings.get()
     store = S3Store.from_settings(places)
-    start = base_config(recipe, config_path).with_fields(parse_changes(change or []) | _files(weights, patterns, store))
-    config = _fine_tuning(from_model, on_data(start, [read_manifest(store, uri) for uri in dataset]), store, places)
+    put: Put = _digest if dry_run else partial(_upload, store)
+    start = base_config(recipe, config_path).with_fields(parse_changes(change or []) | _files(weights, patterns, put))
+    config = _fine_tuning(from_model, on_data(start, [read_manifest(store, uri) for uri in dataset]), put, places)
     name = run_name or config.run_name
     if dry_run:
         typer.echo(json.dumps({"run_name": name, "fingerprint": config.fingerprint(), **asdict(config)}, indent=2))
@@ -93,10 +99,18 @@ def train(
     typer.echo(json.dumps(asdict(outcome), sort_keys=True)) if as_json else _tell(outcome)
 
 
-def _files(weights: str, patterns: Path | None, store: S3Store) -> dict[str, object]:
+def _digest(content: bytes, folder: str) -> str:
+    return sha256_of(content)
+
+
+def _upload(store: S3Store, content: bytes, folder: str) -> str:
+    return initial.put_by_digest(content, store, folder)
+
+
+def _files(weights: str, patterns: Path | None, put: Put) -> dict[str, object]:
     """Fields of the experiment that name files, each put where workers find it."""
-    fields: dict[str, object] = {"model.initial_weights": _upload_weights(weights, store)} if weights else {}
-    return fields | ({"data.augment.occlusion_patterns": _upload_patterns(patterns, store)} if patterns else {})
+    fields: dict[str, object] = {"model.initial_weights": _read_weights(weights, put)} if weights else {}
+    return fields | ({"data.augment.occlusion_patterns": _read_patterns(patterns, put)} if patterns else {})
 
 
 def _tell(outcome: publish.Outcome) -> None:
@@ -174,13 +188,13 @@ def parse_changes(changes: list[str]) -> dict[str, object]:
     return parsed
 
 
-def _upload_weights(source: str, store: S3Store) -> str:
+def _read_weights(source: str, put: Put) -> str:
     content = read_source(source)
     parse_weights(content, source)
-    return initial.put_by_digest(content, store, settings.get().weights_uri)
+    return put(content, settings.get().weights_uri)
 
 
-def _fine_tuning(source: str, config: ExperimentConfig, store: S3Store, places: settings.Settings) -> ExperimentConfig:
+def _fine_tuning(source: str, config: ExperimentConfig, put: Put, places: settings.Settings) -> ExperimentConfig:
     """Fine-tune that model: its weights go to storage once they are known to fit; says which of them do not."""
     if not source:
         return config
@@ -192,10 +206,10 @@ def _fine_tuning(source: str, config: ExperimentConfig, store: S3Store, places: 
             f"{source}: of another protocol than {config.model.protocol!r}; {', '.join(random)} start at random",
             err=True,
         )
-    return config.with_fields({"train.initial_model": initial.put_by_digest(content, store, places.weights_uri)})
+    return config.with_fields({"train.initial_model": put(content, places.weights_uri)})
 
 
-def _upload_patterns(path: Path, store: S3Store) -> str:
+def _read_patterns(path: Path, put: Put) -> str:
     content = read_file(path, MAX_BYTES)
     Patterns.from_json(content, str(path))
-    return initial.put_by_digest(content, store, settings.get().patterns_uri)
+    return put(content, settings.get().patterns_uri)

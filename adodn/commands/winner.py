@@ -50,13 +50,19 @@ def winner(
     manifest = read_manifest(S3Store.from_settings(places), dataset)
     changes = parse_changes(change or [])
 
-    def outcomes(config: ExperimentConfig) -> list[Outcome]:
-        trainings = best.retrainings(_on(manifest, config.with_fields(changes)), seeds)
-        resources = {"num_workers": workers, "cpus_per_worker": cpus_per_worker, "use_gpu": gpu}
-        return [trained(one.config, [dataset], one.run_name, places, **resources) for one in trainings]
-
-    ours = outcomes(best.config)
-    theirs = outcomes(best.with_defaults()) if defaults and best.chosen.defaults else []
+    configs = {"best": best.config} | ({"defaults": best.with_defaults()} if defaults and best.chosen.defaults else {})
+    trainings = [
+        (name, one)
+        for name, config in configs.items()
+        for one in best.retrainings(_on(manifest, config.with_fields(changes)), seeds)
+    ]
+    resources = {"num_workers": workers, "cpus_per_worker": cpus_per_worker, "use_gpu": gpu}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in ("best", "defaults")}
+    for number, (name, one) in enumerate(trainings, start=1):
+        about = f"{name}, seed {one.config.train.seed}: {one.run_name}"
+        typer.echo(f"{number}/{len(trainings)}  {about}", err=True)
+        outcomes[name].append(trained(one.config, [dataset], one.run_name, places, **resources))
+    ours, theirs = outcomes.values()
     gain = Gain(
         chosen=best.chosen,
         retrained=tuple(outcome.val_nme for outcome in ours),

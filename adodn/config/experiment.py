@@ -6,9 +6,9 @@ ExperimentConfig.from_json(config.to_json()) == config
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -81,6 +81,15 @@ class ExperimentConfig:
             node[leaf] = value
         return _validated(tree)
 
+    def fields(self) -> dict[str, Any]:
+        """Dotted field → value as JSON has it."""
+        return dict(_leaves(json.loads(self.to_json())))
+
+    def differences(self, other: "ExperimentConfig") -> dict[str, Any]:
+        """Dotted fields in which another experiment differs, with its values: what `with_fields` takes."""
+        mine = self.fields()
+        return {field: value for field, value in other.fields().items() if value != mine[field]}
+
     def on_dataset(self, digest: str, protocol: LandmarkProtocol) -> "ExperimentConfig":
         """This experiment on the dataset whose manifest has that digest, predicting its landmarks."""
         definition = protocols.own_definition(protocol)
@@ -145,6 +154,11 @@ def worker_counts(config: ExperimentConfig, *, fewest: int, most: int) -> tuple[
     Raises:
         ConfigError: If there is none.
     """
+    if fewest > most:
+        raise ConfigError(
+            f"min_workers (--min-workers) must be at most the number of workers, {most}, got {fewest}; lower it or "
+            "take more workers"
+        )
     batch, faces = config.train.global_batch, config.model.batch_norm_faces
     groups = batch // faces
     counts = tuple(count for count in range(max(1, fewest), most + 1) if groups % count == 0)
@@ -176,6 +190,14 @@ def check_micro_batch(config: ExperimentConfig, micro_batch: int | None) -> None
             f"a micro-batch must be a multiple of model.batch_norm_faces {faces}, got {micro_batch!r}; "
             f"use {max(1, round(micro_batch / faces)) * faces}"
         )
+
+
+def _leaves(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
 
 
 def _validated(tree: object) -> ExperimentConfig:

@@ -247,4 +247,8 @@ def connect(address: str | None, *, show_workers: bool = True) -> None:
 
 def _require_answer(address: str) -> None:
     host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise StackError(
+            f"Ray's address must be HOST:PORT, got {address!r}; give that of the head, e.g. 127.0.0.1:6380"
+        )
     socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()

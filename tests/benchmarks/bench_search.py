@@ -40,7 +40,7 @@ def run() -> list[Row]:
         store.ensure_bucket("adodn")
         raw = datasets.open("synthetic", None, **SMOKE_FACES)
         uri, _ = shard_dataset(raw, store, settings.get().datasets_uri, ImagePolicy())
-        distributed.connect("local", show_workers=False)
+        distributed.connect(None, show_workers=False)
         try:
             short, long = (_seconds_a_trial(uri, epochs) for epochs in (_SHORT, _LONG))
             (empty,) = alternately(_empty_training, repeats=_TRIALS, warm_up=0)

@@ -19,11 +19,11 @@ def waiting(seconds: int = 600) -> int:
     """Wait in a Ray job; answers how long."""
     progress = create_progress_artifact(progress=0.0, key="waiting-progress", description="waiting")
 
-    def on_line(line: str) -> None:
-        if line.isdigit():
-            update_progress_artifact(progress, progress=100 * int(line) / seconds)
+    def on_lines(lines: list[str]) -> None:
+        if waited := [int(line) for line in lines if line.isdigit()]:
+            update_progress_artifact(progress, progress=100 * waited[-1] / seconds)
 
-    run_job("wait", ["sh", "-c", f"for second in $(seq {seconds}); do echo $second; sleep 1; done"], on_line)
+    run_job("wait", ["sh", "-c", f"for second in $(seq {seconds}); do echo $second; sleep 1; done"], on_lines)
     return seconds
 
 

@@ -34,12 +34,12 @@ def test_a_retry_goes_on_with_the_running_job(tmp_path: Path) -> None:
     def retried() -> list[str]:
         said: list[str] = []
 
-        def on_line(line: str) -> None:
-            said.append(line)
-            if line == "begun" and flow_run.run_count == 1:
+        def on_lines(lines: list[str]) -> None:
+            said.extend(lines)
+            if "begun" in lines and flow_run.run_count == 1:
                 raise ConnectionError("the flow lost touch")
 
-        run_job("work", ["sh", "-c", f"echo begun; echo once >> {begun}; sleep 5; echo ended"], on_line)
+        run_job("work", ["sh", "-c", f"echo begun; echo once >> {begun}; sleep 12; echo ended"], on_lines)
         return said
 
     said = retried()
@@ -57,7 +57,7 @@ def test_a_job_that_is_submitted_twice_runs_once(tmp_path: Path) -> None:
         heard: list[list[str]] = [[], []]
         command = ["sh", "-c", f"echo once >> {begun}; sleep 3; echo ended"]
         with ThreadPoolExecutor(2) as pool:
-            tries = [pool.submit(copy_context().run, run_job, "work", command, one.append) for one in heard]
+            tries = [pool.submit(copy_context().run, run_job, "work", command, one.extend) for one in heard]
             for one in tries:
                 one.result()
         return heard
@@ -87,7 +87,7 @@ def test_fault_48_words_of_a_command_are_not_a_shells(tmp_path: Path) -> None:
     @flow(name=f"quoted-{uuid4().hex[:8]}")
     def quoted() -> list[str]:
         said: list[str] = []
-        run_job("work", ["printf", "%s\\n", *words], said.append)
+        run_job("work", ["printf", "%s\\n", *words], said.extend)
         return said
 
     said = quoted()

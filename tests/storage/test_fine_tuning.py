@@ -8,18 +8,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from adodn import datasets, models, recipes, settings
+from adodn import datasets, models, protocols, recipes, settings
 from adodn.cli import build
 from adodn.data.manifest import ImagePolicy
 from adodn.data.shards import shard_dataset
 from adodn.data.store import S3Store
 from adodn.errors import CheckpointError
 from adodn.model_files import WEIGHTS, write_model
-from adodn.train.initial import start_from_weights
+from adodn.occlusion.patterns import Patterns
+from adodn.train.initial import put_by_digest, start_from_weights
 
 pytestmark = pytest.mark.integration
 
@@ -54,6 +56,7 @@ def test_a_model_is_known_by_its_digest_and_taken_over(
 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["train"]["initial_model"] == sha256
+    put_by_digest((folder / WEIGHTS).read_bytes(), s3, places.weights_uri)
     config = recipes.adodn_smoke().with_fields({"train.initial_model": sha256})
     network = models.build(config.model)
     start_from_weights(network, config, s3, places.weights_uri)
@@ -73,6 +76,27 @@ def test_what_stays_random_is_said(places: settings.Settings, dataset_uri: str, 
 
     assert done.exit_code == 0, done.output
     assert "of another protocol than '68'; head.fc.bias, head.fc.weight start at random" in done.stderr
+
+
+def test_a_dry_run_uploads_nothing(
+    s3: S3Store, places: settings.Settings, dataset_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of no file; it says by what digest each would be known."""
+    folder, _, weights = model_folder(tmp_path / "model", "68")
+    visible = np.arange(2 * 68).reshape(2, 68) > 20
+    content = Patterns.measured(protocols.get("68"), visible, np.zeros((2, 68, 2))).to_json().encode()
+    (tmp_path / "patterns.json").write_bytes(content)
+    monkeypatch.setattr(S3Store, "put", lambda *words, **known: pytest.fail("the dry run uploads a file"))
+
+    tuned = dry_run(dataset_uri, str(folder))
+    words = ["train", "--recipe", "adodn_smoke", "--dataset", dataset_uri, "--weights", str(folder / WEIGHTS)]
+    words += ["--patterns", str(tmp_path / "patterns.json"), "--dry-run"]
+    begun = CliRunner().invoke(build("train"), words)
+
+    assert json.loads(tuned.stdout)["train"]["initial_model"] == weights
+    said = json.loads(begun.stdout)
+    assert said["model"]["initial_weights"] == weights
+    assert said["data"]["augment"]["occlusion_patterns"] == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("source", ["no-such-run", "folder"])

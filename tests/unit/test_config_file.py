@@ -118,3 +118,14 @@ def test_train_takes_a_recipe_or_a_file(words: list[str]) -> None:
 
     assert isinstance(done.exception, ConfigError)
     assert "no.json" in str(done.exception) or "either --recipe or --config" in str(done.exception)
+
+
+def test_differences_make_one_experiment_the_other() -> None:
+    """By dotted fields; of the same experiment there are none."""
+    one = recipes.get("adodn_smoke")
+    other = one.with_fields({"train.seed": one.train.seed + 1, "name": "other"})
+
+    assert one.differences(other) == {"train.seed": other.train.seed, "name": "other"}
+    assert one.with_fields(one.differences(other)) == other
+    assert one.with_fields(dict(one.fields())) == one
+    assert one.differences(one) == {}

@@ -3,6 +3,7 @@
 pytest tests/unit/test_databases.py
 """
 
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,15 @@ def test_the_driver_is_named_once() -> None:
     """An address within the address is left alone, and no address stays none."""
     assert with_driver("postgresql://a@b/postgresql://", "psycopg") == "postgresql+psycopg://a@b/postgresql://"
     assert with_driver("", "psycopg") == ""
+
+
+def test_a_percent_sign_in_the_home_is_no_variable(tmp_path: Path) -> None:
+    """MLflow reads its file on signing in with such."""
+    folder = StackFolder(tmp_path / "50 % home")
+    folder.create()
+
+    read = ConfigParser()
+    read.read(SERVICES["mlflow"].command(StackConfig.wanted(folder)).env["MLFLOW_AUTH_CONFIG_PATH"])
+
+    assert read["mlflow"]["database_uri"].startswith(f"sqlite:///{folder.data}/mlflow/users-")
+    folder.remove_run()  # it may lie in /tmp

@@ -27,10 +27,20 @@ class Jobs:
         self.polls = polls
         self.is_stopping = False
         self.submitted: list[str] = []
+        self.log = "error: no such face\n"
+        self.last_reads = 0
+        """How often the log was read after the end of the job."""
         self.is_away = False
         """Whether requests get no answer."""
+        self.broken: tuple[str, Exception] | None = None
+        """A request that fails, and how."""
+
+    def _answer(self, request: str) -> None:
+        if self.broken and self.broken[0] == request:
+            raise self.broken[1]
 
     def list_jobs(self) -> list[Any]:
+        self._answer("list_jobs")
         self.pass_time()
         return [SimpleNamespace(submission_id=name, status=status) for name, status in self.known.items()]
 
@@ -53,13 +63,18 @@ class Jobs:
             self.known[NAME] = JobStatus.SUCCEEDED
 
     def get_job_logs(self, name: str) -> str:
-        return ""
+        self.last_reads += self.known[name].is_terminal()
+        if self.last_reads > 1:
+            raise RuntimeError("the node with the log is gone")
+        return self.log
 
     def delete_job(self, name: str) -> None:
+        self._answer("delete_job")
         assert self.known.pop(name).is_terminal()
 
     def submit_job(self, *, entrypoint: str, submission_id: str) -> None:
         self.submitted.append(entrypoint)
+        self.last_reads = 0
         self.known[submission_id] = JobStatus.RUNNING
 
 
@@ -146,3 +161,60 @@ def test_a_cluster_out_of_reach_ends_the_run_on_mlflow_too(monkeypatch: pytest.M
         train.train("lost", ["adodn", "train"])
 
     assert closed == ["lost"]
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no answer"), RuntimeError("Request failed with status code 502")])
+@pytest.mark.parametrize("request_", ["list_jobs", "delete_job"])
+def test_a_job_server_that_goes_away_is_named_with_the_way_on(
+    monkeypatch: pytest.MonkeyPatch, request_: str, error: Exception
+) -> None:
+    """Whatever it was asked: no traceback of a client, and whoever trains closes its run on MLflow."""
+    serve(monkeypatch, Jobs(JobStatus.FAILED)).broken = (request_, error)
+
+    with disable_run_logger(), pytest.raises(StackError, match=r"went away with job .*at its last checkpoint"):
+        jobs.run_job("train", ["adodn", "train"])
+
+
+def test_orphans_that_cannot_be_asked_for_are_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request of a flow run is about them."""
+    serve(monkeypatch, Jobs(JobStatus.SUCCEEDED))
+
+    def refuse(client: Any) -> None:
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(jobs, "_stop_orphans", refuse)
+    with disable_run_logger(), pytest.raises(StackError, match="went away with job"):
+        jobs.run_job("train", ["adodn", "train"])
+
+
+def test_the_cause_of_a_failure_is_in_the_log_that_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is not asked for once more: it may be gone, and the cause with it."""
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING))
+    server.is_stopping, server.polls = True, 2
+    monkeypatch.setattr(jobs, "_FAREWELL_S", 0.0)
+
+    with disable_run_logger(), pytest.raises(jobs.JobFailedError, match="STOPPED: no such face"):
+        jobs.run_job("train", ["adodn", "train"])
+
+
+def test_a_look_at_a_log_moves_the_bar_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many epochs it shows: each move asks Prefect, which may be away for a minute."""
+    for name in ("create_link_artifact", "create_progress_artifact"):
+        monkeypatch.setattr(train, name, lambda **known: None)
+    moves: list[float] = []
+    monkeypatch.setattr(train, "update_progress_artifact", lambda bar, progress: moves.append(progress))
+    server = serve(monkeypatch, Jobs(JobStatus.RUNNING))
+    server.log = "".join(f"epoch {epoch}/100  loss 0.1\n" for epoch in range(1, 91))
+    looks = iter([False, True])
+    monkeypatch.setattr(server, "get_job_status", lambda name: end(server, next(looks)))
+
+    with disable_run_logger():
+        train.train("long", ["adodn", "train"])
+
+    assert moves == [90.0, 100.0]
+
+
+def end(server: Jobs, is_over: bool) -> JobStatus:
+    """The second look finds the job done."""
+    server.known[NAME] = JobStatus.SUCCEEDED if is_over else JobStatus.RUNNING
+    return server.known[NAME]

@@ -158,3 +158,14 @@ def test_a_machine_that_cannot_reach_s3_or_mlflow_does_not_join() -> None:
         )
         with pytest.raises(StackError, match="MLflow does not answer"):
             become_node(mlflow, num_cpus=None)
+
+
+@pytest.mark.parametrize(("variable", "number"), [("0", None), ("2", 0), ("many", None)])
+def test_a_share_that_is_none_is_refused_in_one_line(
+    variable: str, number: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anybody is asked; by the variable's or by the option's."""
+    monkeypatch.setenv("ADODN_RAY_NUM_CPUS", variable)
+
+    with pytest.raises(StackError, match=r"not allowed: num_cpus: .*ADODN_RAY_"):
+        become_node(Settings(), number)
