@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import ray.util
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError
 from ray.train.torch import TorchConfig
 
 
@@ -27,11 +27,8 @@ class ProcessGroup(TorchConfig):  # type: ignore[misc]  # Ray is not typed
 class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray's own is behind this property alone
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Called by Ray when the workers are there."""
-        try:
-            worker_group.execute(_choose_interface)
-            super().on_start(worker_group, backend_config)
-        except OutOfMemoryError as error:
-            raise RayActorError(error_msg=str(error)) from error  # for which Ray starts the group anew
+        worker_group.execute(_choose_interface)
+        super().on_start(worker_group, backend_config)
 
     def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Called by Ray at the group's end, also when it is about to start another one."""

@@ -4,8 +4,9 @@
     await_room(room)
     Trainer(worker.run, room=room, …).fit()
 
-Ray itself takes any number between two, and waits for ever where there are too few. Its policy is no public interface:
-this file is the only one that knows of it, and `test_elastic.py` fails where another release has changed it.
+Ray itself takes any number between two, and waits for ever where there are too few. Its policy ies are no public interface:
+this file is the only one that knows of them, and `test_elastic.py` and `test_memory.py` fail where another release has
+changed them.
 """
 
 import math
@@ -18,8 +19,12 @@ from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
+from ray.exceptions import OutOfMemoryError
+from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.preemption import _get_draining_nodes
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
@@ -127,7 +132,7 @@ def usable(promised: _Resources, free: _Resources, own: _Resources) -> dict[str,
 
 
 class Trainer(TorchTrainer):  # type: ignore[misc]  # Ray is not typed
-    """Ray's trainer, whose group of workers has only sizes that can share the batch.
+    """Ray's trainer, whose group of workers has only sizes that can share the batch, and outlives want of memory.
 
     Args:
         args: As `TorchTrainer`.
@@ -142,7 +147,19 @@ class Trainer(TorchTrainer):  # type: ignore[misc]  # Ray is not typed
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         if self.scaling_config.elasticity_enabled:
             given["scaling_policy"] = _Sizes(self.scaling_config, self._room)
+        given["failure_policy"] = _Failures(self.run_config.failure_config)
         return super()._initialize_and_run_controller(**given)
+
+
+class _Failures(DefaultFailurePolicy):  # type: ignore[misc]
+    """Ray's own, which takes a worker killed for want of memory while its group starts for a bug of the controller."""
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        """Called by Ray's controller after a failure: whether to start another group."""
+        cause = getattr(training_failed_error, "controller_failure", None)
+        if isinstance(cause, OutOfMemoryError):
+            training_failed_error = WorkerGroupError(str(cause), {0: cause})
+        return super().make_decision(training_failed_error)
 
 
 class _Sizes(ElasticScalingPolicy):  # type: ignore[misc]

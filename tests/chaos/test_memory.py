@@ -44,7 +44,7 @@ def test_a_worker_that_ray_ends_for_want_of_memory_is_started_anew(stack: StackI
         wait_until(lambda: small.workers() and epoch_of("memory"), "an epoch of two workers")
         (before,) = small.workers()
         with used_bytes(most + ROOM_BYTES // 4):
-            wait_until(lambda: not psutil.pid_exists(before), "the end of the worker")
+            wait_until(lambda: before not in small.workers(), "the end of the worker")
         outcome = finished(process)
 
     assert losses(outcome) == pytest.approx(losses(calm(dataset_uri, "memory-calm", CHANGES)), rel=1e-9)
