@@ -4,7 +4,7 @@
     await_room(room)
     Trainer(worker.run, room=room, …).fit()
 
-Ray itself takes any number between two, and waits for ever where there are too few. Its policy ies are no public interface:
+Ray itself takes any number between two, and waits for ever where there are too few. Its policies are not public:
 this file is the only one that knows of them, and `test_elastic.py` and `test_memory.py` fail where another release has
 changed them.
 """
