@@ -63,9 +63,7 @@ def train(
         int | None, typer.Option(min=1, help="Faces at a time in a worker, for less memory; never changes the result.")
     ] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Checkpoint within epochs, too.")] = None,
-    hang_timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds after which a worker that does not answer is started anew.")
-    ] = 600.0,
+    hang_timeout: Annotated[float, typer.Option(min=1, help="Seconds until a silent worker is started anew.")] = 600.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the experiment and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
