@@ -1,7 +1,7 @@
 """What a run tells MLflow while it goes on: sent in order by a thread of its own, for a server may hang.
 
 outbox = Outbox()
-outbox.add(call)        # returns within half a second
+outbox.add(call)        # returns within two seconds
 outbox.flush()          # at the end: also what an outage held back
 """
 
@@ -23,7 +23,7 @@ class Outbox:
             is saved, and what it refuses is an error at once.
     """
 
-    def __init__(self, *, wait_s: float = 0.5) -> None:
+    def __init__(self, *, wait_s: float = 2.0) -> None:
         self._wait_s = wait_s
         self._unsent: deque[Callable[[], None]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")

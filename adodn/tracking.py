@@ -157,7 +157,7 @@ class Tracker:
         return self.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record an epoch, within a second: what a server that is away or hangs does not take is sent later.
+        """Record an epoch, within two seconds: what a server that is away or hangs does not take is sent later.
 
         An epoch that the run had when it was started or attached to stays as it is: a training that died between
         this and its checkpoint comes to it again.

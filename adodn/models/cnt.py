@@ -139,7 +139,7 @@ class CrossProtocolNet(_Trunked):
 
         Args:
             images: `[B, 3, S, S]`, RGB, 0 … 255, uint8 or float.
-            branches: `[B]` int64, each face's branch.
+            branches: `[B]` int64, each face's branch; not on a GPU, which would have to be waited for to know it.
 
         Returns:
             Landmarks `[B, M, 2]`; beyond the L of a face's own protocol all are 0.
@@ -150,9 +150,10 @@ class CrossProtocolNet(_Trunked):
         for number, branch in enumerate(self.branches):
             own = (branches == number).nonzero().flatten()
             if self.training or len(own):
-                parts.append(self._padded(branch(features[own])))
+                parts.append(self._padded(branch(features[own.to(features.device, non_blocking=True)])))
                 faces.append(own)
-        return Prediction(torch.cat(parts)[torch.cat(faces).argsort()], None)
+        order = torch.cat(faces).argsort()
+        return Prediction(torch.cat(parts)[order.to(features.device, non_blocking=True)], None)
 
     def _padded(self, landmarks: Tensor) -> Tensor:
         """`[N, L, 2]` → `[N, M, 2]`."""

@@ -10,9 +10,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-DATA_PARALLEL: dict[str, Any] = {"forward_sync_buffers": False, "gradient_as_bucket_view": True}
-"""How `DistributedDataParallel` wraps a network: running statistics are averaged by the loop, not sent by rank 0, and
-gradients lie where they are exchanged, which saves copying each of them there and back."""
+DATA_PARALLEL: dict[str, Any] = {
+    "forward_sync_buffers": False,
+    "gradient_as_bucket_view": True,
+    "device_ids": None,
+    "output_device": None,
+}
+"""How `DistributedDataParallel` wraps a network: running statistics are averaged by the loop, not sent by rank 0;
+gradients lie where they are exchanged, which saves copying each of them there and back; inputs stay where a step put
+them, of which Ray would have all moved to the GPU."""
 
 
 def world_size() -> int:

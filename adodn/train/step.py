@@ -85,7 +85,7 @@ def _backward(state: TrainState, part: Batch, share: float) -> Tensor:
     device = next(state.network.parameters()).device
     images, target = part.images.to(device, non_blocking=True), part.landmarks.to(device, non_blocking=True)
     with record_function(_FORWARD), autocast(state.config.train.precision, device):
-        prediction = state.model(images, _switch(state, part).to(device, non_blocking=True))
+        prediction = state.model(images, _switch(state, part, device))
     with record_function(_LOSSES):
         terms = loss_terms(prediction, target, state.network, state.config.loss)
         loss = terms.total(state.config.loss)
@@ -123,10 +123,14 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _switch(state: TrainState, batch: Batch) -> Tensor:
+def _switch(state: TrainState, batch: Batch, device: torch.device) -> Tensor:
     """What the network takes beside images: who gets the drop mask or, of mixed protocols, each one's branch."""
     if isinstance(batch, MixedBatch):
-        return batch.branches
+        return batch.branches  # stays on the host, which sends each face through its own
+    return _dropping(state, batch).to(device, non_blocking=True)
+
+
+def _dropping(state: TrainState, batch: Batch) -> Tensor:
     model = state.config.model
     if state.epoch < model.drop_warmup_epochs:
         return torch.zeros(len(batch), dtype=torch.bool)

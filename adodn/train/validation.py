@@ -65,7 +65,7 @@ def nme_of_sources(state: TrainState, loaders: Sequence[Iterable[Batch]]) -> dic
 def _through_branch(state: TrainState, number: int, num_landmarks: int, images: Tensor) -> Tensor:
     network = state.result.eval()
     device = next(network.parameters()).device
-    branches = torch.full((len(images),), number, device=device)
+    branches = torch.full((len(images),), number)
     with autocast(state.config.train.precision, device):
         landmarks: Tensor = network(images.to(device, non_blocking=True), branches).landmarks
     return landmarks[:, :num_landmarks]

@@ -4,6 +4,7 @@ pytest tests/unit/test_cnt_training.py
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -28,7 +29,7 @@ from adodn.models.cnt import single_branch_state
 from adodn.models.weights import parse_weights
 from adodn.protocols.maps import get_map
 from adodn.recipes import cnt_smoke, cnt_smoke_stage1
-from adodn.train import checkpoint
+from adodn.train import checkpoint, step
 from adodn.train.initial import load_whole_model
 from adodn.train.loaders import Supply, on_data, open_loaders
 from adodn.train.loop import fit, val_metric
@@ -197,6 +198,16 @@ def test_micro_batches_compute_what_one_pass_computes(root: Path) -> None:
         torch.testing.assert_close(told, train_step(whole, batch), rtol=1e-9, atol=1e-9)
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(parted.network.state_dict()[name], value, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_a_step_looks_at_no_value_on_its_device(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which branch a face takes is known on the host: to look on a GPU would be to wait. On `meta` is no value."""
+    state = state_of(stage1(root).with_fields({"train.precision": "fp32"}))
+    train, _ = open_loaders(state.config, [WIDE, NARROW], supply(root))
+    state.network.to("meta")
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which `meta` has not
+
+    assert step._backward(state, next(iter(train)), 1.0).is_meta
 
 
 def stage2(root: Path, calm: tuple[TrainState, Hooked]) -> tuple[TrainState, dict[str, Tensor]]:
