@@ -3,6 +3,7 @@
 first, second = together(work, folder)
 """
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -43,4 +44,6 @@ def _process(number: int, work: Callable[[], dict[str, Any]], folder: Path, proc
         )
     torch.save(work(), folder / f"{number}.pt")
     if processes > 1:
+        dist.barrier()
         dist.destroy_process_group()
+    os._exit(0)  # torch 2.13's threads abort one in ten interpreters that end after a group

@@ -4,17 +4,13 @@ pytest tests/unit/test_sepbn_workers.py
 """
 
 import io
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from adodn import models
@@ -25,9 +21,9 @@ from adodn.models.sepbn import SepBN2d, temperature_at
 from adodn.samples import Batch
 from adodn.train import checkpoint
 from adodn.train.loop import fit
-from adodn.train.peers import average_over_peers
+from adodn.train.peers import average_over_peers, rank, world_size
 from adodn.train.state import TrainState, build_state
-from tests.processes import TIMEOUT_S
+from tests.processes import together
 
 FACES, STEPS = 8, 3
 
@@ -53,17 +49,13 @@ def train(model: nn.Module, part: slice) -> None:
         optimiser.step()
 
 
-def work(rank: int, folder: str, aggregation: str) -> None:
-    """One of two workers with half of every batch; rank 0 leaves the state after their statistics are averaged."""
-    torch.set_num_threads(1)
-    address = f"file://{folder}/peers"
-    dist.init_process_group("gloo", address, timedelta(seconds=TIMEOUT_S), world_size=2, rank=rank)
-    made = network(aggregation)
-    train(DistributedDataParallel(made, forward_sync_buffers=False), slice(rank * FACES // 2, (rank + 1) * FACES // 2))
+def state_of(aggregation: str) -> dict[str, Tensor]:
+    """What one of two workers comes to with half of every batch, its statistics averaged with the other's."""
+    made, part = network(aggregation), FACES // world_size()
+    first = rank() * part
+    train(DistributedDataParallel(made, forward_sync_buffers=False), slice(first, first + part))
     average_over_peers(running_buffers(made))
-    if rank == 0:
-        torch.save(made.state_dict(), f"{folder}/state.pt")
-    dist.destroy_process_group()
+    return dict(made.state_dict())
 
 
 @pytest.mark.parametrize("aggregation", ["soft", "hard"])
@@ -72,20 +64,11 @@ def test_two_workers_train_what_one_trains(tmp_path: Path, aggregation: str) -> 
     alone = network(aggregation)
     train(alone, slice(None))
 
-    context = spawn(work, (str(tmp_path), aggregation), nprocs=2, join=False)
-    try:
-        deadline = time.monotonic() + TIMEOUT_S
-        while not context.join(timeout=1):  # True when both are done; raises what one of them raised
-            assert time.monotonic() < deadline, "the workers hang"
-    finally:
-        for process in context.processes:
-            process.kill()
-
-    together = torch.load(tmp_path / "state.pt", weights_only=True)
-    for name, value in alone.state_dict().items():
-        torch.testing.assert_close(
-            together[name], value, rtol=1e-9, atol=1e-12, msg=lambda text, n=name: f"{n}: {text}"
-        )
+    for state in together(partial(state_of, aggregation), tmp_path / "two"):
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(
+                state[name], value, rtol=1e-9, atol=1e-12, msg=lambda text, n=name: f"{n}: {text}"
+            )
 
 
 CONFIG = ExperimentConfig(
