@@ -209,7 +209,7 @@ def _answers() -> Iterator[tuple[str, bytes]]:
     token: Any = {"Authorization": f"Bearer {places.ray_auth_token.get_secret_value()}"}
     ray = JobSubmissionClient(places.ray_dashboard_url, headers=token)
     for job in ray.list_jobs():
-        yield f"Ray's job {job.submission_id}", job.json().encode()
+        yield f"Ray's job {job.submission_id}", job.model_dump_json().encode()
         if job.submission_id:
             yield f"log of {job.submission_id}", ray.get_job_logs(job.submission_id).encode()
 
