@@ -142,12 +142,12 @@ def test_nothing_finished_is_trained_again(half: tuple[dict[str, bytes], Any], r
 
 def test_bad_trials_fail_by_themselves(resumed: dict[str, Any]) -> None:
     """One diverges, the config refuses another: each says why, and others finished after them."""
-    found = [[trial for trial in resumed["trials"] if trial["params"] == bad] for bad in (DIVERGING, REFUSED)]
-    ((diverging,), (refused,)) = found
+    for bad, word in ((DIVERGING, "TrainingDivergedError"), (REFUSED, "batch_norm_faces")):
+        trials = [trial for trial in resumed["trials"] if trial["params"] == bad]
 
-    assert (diverging["state"], refused["state"]) == ("FAIL", "FAIL")
-    assert "TrainingDivergedError" in diverging["error"]
-    assert "batch_norm_faces" in refused["error"]
+        assert trials, f"{bad} was not tried"  # once or more: TPE may come to it, too
+        assert {trial["state"] for trial in trials} == {"FAIL"}
+        assert all(word in trial["error"] for trial in trials)
 
 
 def test_trials_are_nested_and_none_is_left_running(resumed: dict[str, Any]) -> None:
@@ -227,23 +227,23 @@ def test_a_stopped_search_says_how_to_go_on(stack: StackInfo, space: Path) -> No
     """SIGTERM does what Ctrl-C does, and Ctrl-C after it disturbs nothing: no trial is left running, one line says how
     to go on."""
     process = subprocess.Popen(
-        command(space, name="stopped"),
+        command(space, name="stopped-search"),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         # A shell has its background jobs ignore this signal, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    wait_for(lambda: running("stopped"))
+    wait_for(lambda: running("stopped-search"))
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=TIMEOUT_S)
 
     assert process.returncode == 130, said[-3000:]
-    assert said.count("adodn search --name stopped --resume") == 1
+    assert said.count("adodn search --name stopped-search --resume") == 1
     assert "Traceback" not in said
-    assert not running("stopped")
+    assert not running("stopped-search")
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
