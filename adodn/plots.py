@@ -78,7 +78,7 @@ def ced_figure(curves: Mapping[str, metrics.Errors], normaliser: str, *, thresho
     axes.set(xlim=(0, threshold), ylim=(0, 1), xlabel=f"NME, normalised by {words(normaliser)}", ylabel="faces")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    axes.legend(frameon=False, loc="best", fontsize=9)
     return png(figure)
 
 
